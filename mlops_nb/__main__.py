@@ -1,0 +1,5 @@
+"""`python -m mlops_nb` is `mlops`."""
+
+from mlops_nb.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""MLflow: the store of runs, models and their artifacts."""

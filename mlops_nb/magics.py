@@ -1,0 +1,180 @@
+"""The notebook's face: `%mlops VERB …` and `%%mlops track`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from mlops_nb.backends.ipython import attached_shell
+from mlops_nb.backends.session import Session
+from mlops_nb.errors import MlopsError, UsageError
+from mlops_nb.tables import plain
+
+if TYPE_CHECKING:
+    import click
+
+    from mlops_nb.commands import Group
+
+WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+|['"]""")
+UNEXPANDED = re.compile(r"\{[A-Za-z_][^{}:]*\}")
+
+
+def load(ipython: Any) -> None:
+    """Register the magic; everything heavy waits for its first use."""
+    attached_shell()
+    ipython.register_magic_function(mlops, "line_cell")
+    ipython.set_hook("complete_command", _complete, re_key=r"%%?mlops\b")
+    _offer_store()
+    if os.environ.get("MLOPS_NB_AUTOTRACK") == "1":  # `mlops run` of a notebook without `track`
+        mlops("track")
+
+
+def mlops(line: str, cell: str | None = None) -> Any:
+    """Track, version, register, run: %mlops -h lists the commands, %mlops alone is the status."""
+    from mlops_nb.commands import Caller
+
+    shell = attached_shell()
+    caller = Caller(namespace=shell.namespace if shell else {}, interactive=True)
+    value = _invoke(line, caller)
+    if cell is not None:
+        return _hold(value, cell, line)
+    if hasattr(value, "start"):
+        value = value.start()
+    if hasattr(value, "raise_for_status"):
+        value.raise_for_status()
+    return plain(value) if caller.as_json else _shown(value)
+
+
+def words_of(group: Group, line: str) -> list[str]:
+    """The words of a line as a shell splits them; a raw command gets its text in one piece."""
+    import click
+
+    command: click.Command | None = group
+    words: list[str] = []
+    for match in WORD.finditer(line):
+        if not isinstance(command, click.Group):
+            break
+        words.append(match.group())
+        command = command.commands.get(match.group())
+        if getattr(command, "raw", False):
+            return [*words, *_raw_words(command, line[match.end() :])]  # type: ignore[arg-type]
+    return _split(line)
+
+
+def _invoke(line: str, caller: Any) -> Any:
+    import click
+
+    group = _group()
+    words = words_of(group, line)
+    try:
+        with group.make_context("%mlops", words, obj=caller) as ctx:
+            return group.invoke(ctx)
+    except click.exceptions.Exit:
+        return None
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "%mlops"
+        raise UsageError(" ".join(error.format_message().split()), cure=f"type {where} -h") from None
+
+
+def _hold(value: Any, cell: str, line: str) -> Any:
+    """Run a cell as the body of what the command answered."""
+    shell = attached_shell()
+    if not hasattr(value, "__enter__") or shell is None:
+        verb = (line.split() or ["(status)"])[0]
+        raise UsageError(f"%%mlops {verb} takes no cell", cure=f"write %mlops {line}")
+    with value:
+        return shell.execute_body(cell)
+
+
+def _shown(value: Any) -> Any:
+    """A line of text is said; any other value is IPython's to display, or the user's to keep."""
+    if isinstance(value, str):
+        print(value)
+        return None
+    return value
+
+
+@cache
+def _group() -> Group:
+    from mlops_nb.commands import group
+
+    return group()
+
+
+def _split(line: str) -> list[str]:
+    if "\n" in line:
+        raise UsageError(
+            "a value of several lines cannot stand in a %mlops line",
+            cure="name the variable instead, such as: %mlops data add df flights",
+        )
+    if found := UNEXPANDED.search(line):
+        raise UsageError(
+            f"{found.group()} was not expanded: IPython cannot evaluate it here",
+            cure="check the name, or assign it to a variable first",
+        )
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{line!r}: {error}", cure="close the quotation mark") from None
+
+
+def _raw_words(command: click.Command, rest: str) -> list[str]:
+    """Options of the command as words, everything else as one text, untouched."""
+    options: list[str] = []
+    text, position = "", 0
+    tokens = WORD.finditer(rest)
+    for match in tokens:
+        option = _option(command, match.group())
+        if option is None:
+            continue
+        text += rest[position : match.start()]
+        position = match.end()
+        options.append(match.group())
+        if not option.is_flag and "=" not in match.group() and (value := next(tokens, None)):
+            options += _split(value.group())
+            position = value.end()
+    text = _unquoted((text + rest[position:]).strip())
+    return [*options, "--", text] if text else options
+
+
+def _option(command: click.Command, word: str) -> click.Option | None:
+    import click
+
+    name = word.partition("=")[0]
+    known = [p for p in command.params if isinstance(p, click.Option)]
+    known += [click.Option(["-h", "--help"], is_flag=True)]
+    return next((option for option in known if name in option.opts), None)
+
+
+def _unquoted(text: str) -> str:
+    whole = re.fullmatch(r"""(['"])(.*)\1""", text, re.DOTALL)
+    return whole[2] if whole and whole[1] not in whole[2] else text
+
+
+def _complete(_: Any, event: Any) -> list[str]:
+    """Completion of a line, by click's own rules."""
+    from click.shell_completion import ShellComplete
+
+    from mlops_nb.commands import Caller
+
+    words = event.line.lstrip("%").split(" ")[1:]
+    shell = attached_shell()
+    caller = Caller(namespace=shell.namespace if shell else {})
+    complete = ShellComplete(_group(), {"obj": caller}, "mlops", "_MLOPS_COMPLETE")
+    found = complete.get_completions([word for word in words[:-1] if word], event.symbol)
+    return [item.value for item in found if item.type == "plain"]
+
+
+def _offer_store() -> None:
+    """Plain MLflow calls meet the workspace's store; a broken configuration is said on first use."""
+    from mlops_nb.config import find_root, read_settings
+
+    session = Session.current()
+    try:
+        session.offer_store(read_settings(find_root(session.folder), environ=session.environ))
+    except MlopsError:
+        return

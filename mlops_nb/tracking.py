@@ -1,0 +1,446 @@
+"""The open runs of one process, from `track` to the end, whatever happens in between.
+
+A *notebook run* is opened by `track` and lives across cells until `end`, the next `track`, a
+second trained model, or the end of the process. A *scope* (`%%mlops track`, `with mlops.track`)
+lives inside its block and is a child of the notebook run. Where both are open, logs go to the
+innermost scope of their thread.
+
+A cell that raises sets FAILED (interrupted: KILLED) in the store at once. If the same cell then
+succeeds the run goes on; else it stays so. What happened is also appended to the journal, from
+which the next process closes the run of a dead one: see `close_orphans`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from traceback import format_exception
+from types import TracebackType
+from typing import Any, Protocol
+
+from mlops_nb.datasets import DatasetVersion
+from mlops_nb.errors import MlopsError, UsageError
+from mlops_nb.journal import Journal, orphans
+from mlops_nb.runs import (
+    EXCEPTION,
+    FAILED_CELL,
+    NOTE,
+    PREFIX,
+    SOURCE,
+    ExecutedCell,
+    describe_exception,
+    executed_notebook,
+)
+
+
+class Runs(Protocol):
+    """What tracking writes to: see backends/mlflow/runs.py."""
+
+    def create(
+        self, experiment: str, name: str, tags: Mapping[str, str]
+    ) -> tuple[str, str]: ...
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None: ...
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None: ...
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
+    def log_text(self, run_id: str, text: str, path: str) -> None: ...
+    def log_input(self, run_id: str, dataset: DatasetVersion, *, context: str) -> None: ...
+    def end(self, run_id: str, status: str, *, at: float | None = None) -> None: ...
+    def reopen(self, run_id: str) -> None: ...
+
+
+@dataclass(eq=False)
+class OpenRun:
+    """A run that is being written. As a context manager it ends with its block."""
+
+    tracker: Tracker
+    experiment: str
+    name: str
+    tags: Mapping[str, str]
+    run_id: str = ""
+    is_own: bool = True  # opened by this process, so ended by it
+    fits: int = 0
+    failed_in: str | None = None  # the cell whose failure stands in the store now
+    status: str = "FINISHED"  # how it will end
+    params: dict[str, str] = field(default_factory=dict)
+    is_located: bool = False  # its notebook or script is known and tagged
+
+    def __enter__(self) -> OpenRun:
+        self.tracker.enter_scope(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.tracker.leave_scope(self, error)
+
+    def log(self, *, step: int = 0, **metrics: float) -> None:
+        self.tracker.log(metrics, step=step, run=self)
+
+    def log_params(self, **params: Any) -> None:
+        self.tracker.log_params(params, run=self)
+
+    def end(self) -> None:
+        self.tracker.end(self)
+
+
+class Tracker:
+    """All that this process tracks. `describe` gives the tags of provenance for a new run."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        tracking: str,
+        journal_folder: Path,
+        describe: Callable[[], Mapping[str, str]],
+        cells: Callable[[], Sequence[ExecutedCell]] = tuple,
+        attach: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.runs = runs
+        self.run: OpenRun | None = None  # the notebook run
+        self._describe = describe
+        self._cells = cells
+        self._attach = attach  # done once, before the first run opens
+        self._tracking = tracking  # the store's URI, for whoever closes our runs if we die
+        self._journal_folder = journal_folder
+        self._journal: Journal | None = None
+        self._pending: OpenRun | None = None  # asked for while another was open: see `track`
+        self._scopes: list[OpenRun] = []
+        self._scope = contextvars.ContextVar[OpenRun | None]("mlops_nb_scope", default=None)
+        self._parameters: dict[str, str] = {}
+        self._inputs: list[tuple[DatasetVersion, str]] = []
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+
+    # -- opening ---------------------------------------------------------------------------
+
+    def track(self, experiment: str, *, name: str, tags: Mapping[str, str]) -> OpenRun:
+        """Open a run, at once if none is open.
+
+        While one is open nobody can know yet whether `with` follows (then it becomes a child) or
+        not (then it replaces the open one): the first use decides.
+        """
+        with self._lock:
+            self._settle()
+            run = OpenRun(self, experiment, name, tags)
+            if self.current() is None:
+                self.run = self._open(run)
+            else:
+                self._pending = run
+            return run
+
+    def settle(self) -> None:
+        """No `with` will follow: what `track` gave is the notebook run from now on."""
+        with self._lock:
+            self._settle()
+
+    def adopt(self, run_id: str) -> None:
+        """Write to a run that a parent process opened and will end."""
+        self.run = OpenRun(self, "", "", {}, run_id=run_id, is_own=False)
+        self._attach()
+
+    def enter_scope(self, run: OpenRun) -> None:
+        with self._lock:
+            if run is self.run:
+                self.run = None  # opened a moment ago by `track`: it is a scope
+            elif self._pending is run:
+                self._pending = None
+                self._open(run, parent=self.current())
+            self._scopes.append(run)
+        self._scope.set(run)
+
+    def leave_scope(self, run: OpenRun, error: BaseException | None) -> None:
+        with self._lock:
+            if error is not None:
+                self._fail(run, error, cell=None)
+            self._scopes.remove(run)
+            self._scope.set(self._scopes[-1] if self._scopes else None)
+            self._close(run)
+
+    def current(self) -> OpenRun | None:
+        """Where a log of this thread goes."""
+        if os.getpid() != self._pid:
+            return None  # a forked child has no part in our runs
+        with self._lock:
+            self._settle()
+            scope = self._scope.get()
+            if scope in self._scopes:
+                return scope
+            return self._scopes[-1] if self._scopes else self.run
+
+    def require(self) -> OpenRun:
+        run = self.current()
+        if run is None:
+            raise UsageError("no run is open here", cure="type %mlops track first")
+        return run
+
+    # -- logging ---------------------------------------------------------------------------
+
+    def log(self, metrics: Mapping[str, float], *, step: int = 0, run: OpenRun | None = None) -> None:
+        run_id = run.run_id if run else self.require().run_id
+        self.runs.log_metrics(run_id, checked_metrics(metrics), step=step)
+
+    def log_params(self, params: Mapping[str, Any], *, run: OpenRun | None = None) -> None:
+        """Params of a run are written once; another value for one is refused by name."""
+        run = run or self.require()
+        texts = {key: str(value) for key, value in params.items()}
+        changed = [k for k, v in texts.items() if run.params.get(k, v) != v]
+        if changed:
+            key = changed[0]
+            raise UsageError(
+                f"param {key} is {run.params[key]!r} in this run and cannot become {texts[key]!r}",
+                cure="type %mlops track to start the next run",
+            )
+        self.runs.log_params(run.run_id, texts)
+        run.params.update(texts)
+
+    def log_input(self, dataset: DatasetVersion, *, context: str = "training") -> None:
+        """A dataset version is an input of the open run, and of its later siblings."""
+        run = self.current()
+        if run is None:
+            return
+        self.runs.log_input(run.run_id, dataset, context=context)
+        if run is self.run and (dataset, context) not in self._inputs:
+            self._inputs.append((dataset, context))
+
+    def note(self, text: str) -> None:
+        self.runs.set_tags(self.require().run_id, {NOTE: text})
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        self.runs.set_tags(self.require().run_id, tags)
+
+    def current_run_id(self) -> str | None:
+        run = self.current()
+        if self._journal is not None:
+            self._journal.touch()
+        return run.run_id if run else None
+
+    def fit_run_id(self, *, predictor: bool) -> str | None:
+        """The run that autologging writes to: a second trained model opens a sibling."""
+        with self._lock:
+            run = self.current()
+            if run is not None and predictor:
+                if run is self.run and run.fits:
+                    run = self._open_sibling(run)
+                run.fits += 1
+            return run.run_id if run else None
+
+    # -- what the process says -------------------------------------------------------------
+
+    def cell_started(self, cell: ExecutedCell) -> None:
+        self._write({"op": "cell-begin", **asdict(cell)})
+
+    def cell_ended(self, cell: ExecutedCell, error: BaseException | None, traceback: str) -> None:
+        """A cell is over: note it, and what its end means for the notebook run."""
+        with self._lock:
+            self._settle()
+            self._write({"op": "cell-end", **asdict(cell)})
+            run = self.run
+            if run is None:
+                return
+            key = cell.cell_id or cell.source
+            if error is not None and "raises-exception" not in cell.tags and not _is_clean_exit(error):
+                self._fail(run, error, cell=cell.label, traceback=traceback)
+                run.failed_in = key
+            elif error is None and run.failed_in == key:
+                run.failed_in, run.status = None, "FINISHED"
+                self.runs.reopen(run.run_id)
+
+    def process_failed(self, error: BaseException) -> None:
+        """An exception ends the process: its runs have failed."""
+        with self._lock, failures_warned("noting the failure"):
+            for run in [*self._scopes, *([self.run] if self.run else [])]:
+                self._fail(run, error, cell=None, traceback="".join(format_exception(error)))
+
+    def guard(self, what: str) -> AbstractContextManager[None]:
+        return failures_warned(what)
+
+    def set_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """The notebook's parameters, known once their cells have run: params of all its runs."""
+        self._parameters = {key: str(value) for key, value in parameters.items()}
+        if self.run is not None:
+            new = {k: v for k, v in self._parameters.items() if k not in self.run.params}
+            self.log_params(new, run=self.run)
+
+    # -- ending ----------------------------------------------------------------------------
+
+    def end(self, run: OpenRun | None = None) -> str:
+        """Close the notebook run (or `run`) and give its id."""
+        with self._lock:
+            self._settle()
+            run = run or self.run
+            if run is None:
+                raise UsageError("no run is open here", cure="type %mlops track to open one")
+            self._close(run)
+            return run.run_id
+
+    def shut_down(self) -> None:
+        """The process ends in good order: so do its runs."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            self._settle()
+            for run in [*reversed(self._scopes), *([self.run] if self.run else [])]:
+                self._close(run)
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _open(self, run: OpenRun, *, parent: OpenRun | None = None, link: Mapping[str, str] | None = None) -> OpenRun:
+        self._attach()
+        tags = {**self._describe(), **run.tags, **(link or {})}
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent.run_id
+        run.run_id, run.name = self.runs.create(run.experiment, run.name, tags)
+        run.is_located = SOURCE in tags
+        self._write({"op": "open", "run_id": run.run_id})
+        if parent is None and self._parameters:
+            self.log_params(self._parameters, run=run)
+        return run
+
+    def _open_sibling(self, run: OpenRun) -> OpenRun:
+        """The run of the next model: same notebook parameters and data, linked to the first."""
+        self._close(run)
+        sibling = OpenRun(self, run.experiment, _counted(run.name), run.tags)
+        self.run = self._open(sibling, link={f"{PREFIX}sibling_of": run.run_id})
+        for dataset, context in self._inputs:
+            self.runs.log_input(sibling.run_id, dataset, context=context)
+        return sibling
+
+    def _settle(self) -> None:
+        """A `track` that no `with` followed takes the place of the open notebook run."""
+        run, self._pending = self._pending, None
+        if run is None:
+            return
+        earlier = self.run
+        link = {f"{PREFIX}rerun_of": earlier.run_id} if earlier else {}
+        if earlier is not None:
+            self._close(earlier)
+        self._inputs.clear()
+        self.run = self._open(run, link=link)
+
+    def _fail(
+        self, run: OpenRun, error: BaseException, *, cell: str | None, traceback: str = ""
+    ) -> None:
+        run.status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        tags = {EXCEPTION: describe_exception(error)}
+        if cell is not None:
+            tags[FAILED_CELL] = cell
+        self.runs.set_tags(run.run_id, tags)
+        self.runs.end(run.run_id, run.status)
+        if traceback:
+            self.runs.log_text(run.run_id, traceback, "traceback.txt")
+        self._store_cells(run)
+
+    def _close(self, run: OpenRun) -> None:
+        if run is self.run:
+            self.run = None
+        self._store_cells(run)
+        if run.is_own:
+            self.runs.end(run.run_id, run.status)
+        self._write({"op": "close", "run_id": run.run_id})
+
+    def _store_cells(self, run: OpenRun) -> None:
+        cells = self._cells()
+        if not cells:
+            return
+        tags = {f"{PREFIX}cells": str(len(cells))}
+        if not run.is_located and (source := self._describe().get(SOURCE)):
+            tags[SOURCE] = source  # which notebook it is became clear by more of its cells
+        self.runs.log_text(run.run_id, executed_notebook(cells), "notebook/executed.ipynb")
+        self.runs.set_tags(run.run_id, tags)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        """To the journal, which begins with the first run."""
+        if self._journal is None:
+            if record["op"] != "open":
+                return
+            self._journal = Journal(self._journal_folder, tracking=self._tracking)
+            for cell in self._cells():
+                self._journal.append({"op": "cell-begin", **asdict(cell)})
+        self._journal.append(record)
+
+
+def close_orphans(runs: Runs, journal_folder: Path, *, tracking: str) -> list[str]:
+    """Close, as KILLED, the runs that dead processes of this host left open in this store.
+
+    Gives their ids. Journals of other stores wait for their own.
+    """
+    closed = []
+    for orphan in orphans(journal_folder):
+        if orphan.records[0].get("tracking") != tracking:
+            continue
+        ended = {r["run_id"] for r in orphan.records if r["op"] == "close"}
+        opened = [r["run_id"] for r in orphan.records if r["op"] == "open"]
+        cells = _cells_of(orphan.records)
+        for run_id in (run_id for run_id in opened if run_id not in ended):
+            _close_orphan(runs, run_id, cells, at=orphan.last_seen)
+            closed.append(run_id)
+        orphan.path.unlink(missing_ok=True)
+    return closed
+
+
+@contextmanager
+def failures_warned(what: str) -> Iterator[None]:
+    """The user's cell never fails because of tracking: trouble is one line on stderr."""
+    try:
+        yield
+    except MlopsError as error:
+        sys.stderr.write(f"mlops_nb: {what} failed: {error}\n")
+
+
+def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as floats; what is no number is refused by name."""
+    values: dict[str, float] = {}
+    for name, value in metrics.items():
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"metric {name} is {type(value).__name__} {str(value)[:40]!r}, not a number",
+                cure=f"log text with %mlops tag {name}=… or log_params",
+            ) from None
+    return values
+
+
+def _close_orphan(
+    runs: Runs, run_id: str, cells: Sequence[ExecutedCell], *, at: float
+) -> None:
+    tags = {EXCEPTION: "the process died", f"{PREFIX}cells": str(len(cells))}
+    if cells:
+        tags[FAILED_CELL] = cells[-1].label
+        runs.log_text(run_id, executed_notebook(cells), "notebook/executed.ipynb")
+    runs.set_tags(run_id, tags)
+    runs.end(run_id, "KILLED", at=at)
+
+
+def _cells_of(records: Sequence[Mapping[str, Any]]) -> list[ExecutedCell]:
+    """The cells in the order they began, each as its last record says."""
+    cells: dict[tuple[int, float], ExecutedCell] = {}
+    for record in records:
+        if record["op"] in ("cell-begin", "cell-end"):
+            facts = {k: v for k, v in record.items() if k != "op"}
+            cell = ExecutedCell(**{**facts, "tags": tuple(facts["tags"])})
+            cells[cell.number, cell.started] = cell
+    return list(cells.values())
+
+
+def _is_clean_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def _counted(name: str) -> str:
+    """The name of the next sibling: of `train-03` `train-*`, of a given `deep` `deep-*`."""
+    stem, _, number = name.rpartition("-")
+    return f"{stem}-*" if stem and number.isdigit() else f"{name}-*"
