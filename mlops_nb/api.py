@@ -1,21 +1,22 @@
 """The verbs as functions, on the workspace of the notebook or the current folder.
 
-    import mlops_nb as mlops
+import mlops_nb as mlops
 
-    mlops.track("flights")
-    df = mlops.load_data("flights@v1")
-    mlops.log(auc=0.93)
+mlops.track("flights")
+df = mlops.load_data("flights@v1")
+mlops.log(auc=0.93)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from mlops_nb.backends.mlflow.frames import RunsFrame
@@ -80,7 +81,11 @@ def tag(**tags: str) -> None:
 
 
 def search_runs(
-    query: str = "", *, order_by: Sequence[str] = (), last: int = 1000, experiment: str | None = None
+    query: str = "",
+    *,
+    order_by: Sequence[str] = (),
+    last: int = 1000,
+    experiment: str | None = None,
 ) -> RunsFrame:
     """Runs as a DataFrame with MLflow's column names, newest first.
 

@@ -1,13 +1,13 @@
 """Where a workspace is and what is set in it.
 
 A workspace is the nearest folder upwards that holds `mlops.toml`, `.mlops`, `.git`, or a
-`pyproject.toml` with `[tool.mlops_nb]`; never the home folder or above it; else the folder itself.
+`pyproject.toml` with `[tool.mlops_nb]`; never the home folder or above it; else the folder.
 
     defaults  <  mlops.toml or [tool.mlops_nb]  <  MLFLOW_* variables
               <  [env.NAME] chosen by --env or MLOPS_NB_ENV  <  MLOPS_NB_* variables
 
     experiment = "flights"                 # default: the notebook's name
-    tracking   = "sqlite:///mlflow.db"     # any MLflow tracking URI; sqlite paths from the workspace
+    tracking   = "sqlite:///mlflow.db"     # any MLflow tracking URI
     registry   = "http://registry:5000"    # default: as tracking
     data       = "/mnt/team/data"          # dataset versions; default: .mlops/data
 
@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ENVIRONMENTS = ("dev", "test", "prod")
 KEYS = ("experiment", "tracking", "registry", "data")
@@ -59,7 +61,7 @@ def find_root(start: Path) -> Path:
     start = start.resolve()
     home = Path.home().resolve()
     for folder in (start, *start.parents):
-        if folder == home or folder == folder.parent:
+        if folder in (home, folder.parent):
             break
         if _is_marked(folder):
             return folder
@@ -77,7 +79,9 @@ def read_settings(
     source, config = _read_config(root)
     environments = _checked_environments(config.pop("env", {}), source)
     values = _checked(config, source, allowed=KEYS)
-    values |= _variables(environ, {"tracking": "MLFLOW_TRACKING_URI", "registry": "MLFLOW_REGISTRY_URI"})
+    values |= _variables(
+        environ, {"tracking": "MLFLOW_TRACKING_URI", "registry": "MLFLOW_REGISTRY_URI"}
+    )
     params: Mapping[str, Any] = {}
     if env is not None:
         chosen = _choose(env, environments, source)
@@ -129,7 +133,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", cure="mend or remove the file") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error}", cure="mend or remove the file"
+        ) from None
 
 
 def _checked(table: Mapping[str, Any], source: Path, *, allowed: tuple[str, ...]) -> dict[str, Any]:
@@ -138,7 +144,9 @@ def _checked(table: Mapping[str, Any], source: Path, *, allowed: tuple[str, ...]
             raise ConfigError(f"{source}: unknown key {key!r}", cure=did_you_mean(key, allowed))
         if key == "params":
             if not isinstance(value, dict):
-                raise ConfigError(f"{source}: params must be a table", cure="write { name = value }")
+                raise ConfigError(
+                    f"{source}: params must be a table", cure="write { name = value }"
+                )
         elif not isinstance(value, str):
             raise ConfigError(f"{source}: {key} must be a string, not {value!r}")
     return dict(table)
@@ -150,7 +158,8 @@ def _checked_environments(tables: Any, source: Path) -> dict[str, dict[str, Any]
     for name, table in tables.items():
         if name not in ENVIRONMENTS or not isinstance(table, dict):
             raise ConfigError(
-                f"{source}: [env.{name}] is not an environment", cure=did_you_mean(name, ENVIRONMENTS)
+                f"{source}: [env.{name}] is not an environment",
+                cure=did_you_mean(name, ENVIRONMENTS),
             )
     return {
         name: _checked(table, source, allowed=(*KEYS, "params")) for name, table in tables.items()

@@ -17,7 +17,10 @@ Every message says what is wrong, where, and what to type next, in one line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class MlopsError(Exception):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb.errors import UsageError
 from mlops_nb.files import write_atomically
-from mlops_nb.notebooks import Notebook
+from mlops_nb.notebooks import python_of
 from mlops_nb.parameters import Schema, read_schema
 from mlops_nb.runs import EXCEPTION, FAILED_CELL, PREFIX, Run
 from mlops_nb.steps import RUN_STATUS, Outcome, StepResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mlops_nb.notebooks import Notebook
 
 STEP = f"{PREFIX}step"  # the tag that joins the runs of one execution
 TRACKS = re.compile(r"^\s*%%?mlops\s+track\b|\bmlops\.track\(|\bmlops_nb\.track\(", re.MULTILINE)
@@ -24,9 +28,7 @@ TRACKS = re.compile(r"^\s*%%?mlops\s+track\b|\bmlops\.track\(|\bmlops_nb\.track\
 class Runs(Protocol):
     """What a step writes to: see backends/mlflow/runs.py."""
 
-    def create(
-        self, experiment: str, name: str, tags: Mapping[str, str]
-    ) -> tuple[str, str]: ...
+    def create(self, experiment: str, name: str, tags: Mapping[str, str]) -> tuple[str, str]: ...
     def search(self, query: str = "") -> Sequence[Run]: ...
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None: ...
@@ -53,7 +55,7 @@ class Executor(Protocol):
 
 def schema_of(notebook: Notebook) -> Schema:
     """The typed parameters that the notebook declares in its cells tagged `parameters`."""
-    source = "\n".join(cell.source for cell in notebook.tagged("parameters"))
+    source = "\n".join(python_of(cell.source) for cell in notebook.tagged("parameters"))
     return read_schema(source, notebook=str(notebook.path or "notebook"))
 
 

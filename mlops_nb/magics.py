@@ -77,7 +77,9 @@ def _invoke(line: str, caller: Any) -> Any:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "%mlops"
-        raise UsageError(" ".join(error.format_message().split()), cure=f"type {where} -h") from None
+        raise UsageError(
+            " ".join(error.format_message().split()), cure=f"type {where} -h"
+        ) from None
 
 
 def _hold(value: Any, cell: str, line: str) -> Any:
@@ -170,7 +172,7 @@ def _complete(_: Any, event: Any) -> list[str]:
 
 
 def _offer_store() -> None:
-    """Plain MLflow calls meet the workspace's store; a broken configuration is said on first use."""
+    """Plain MLflow calls meet the workspace's store; a broken configuration is said later."""
     from mlops_nb.config import find_root, read_settings
 
     session = Session.current()

@@ -7,12 +7,14 @@ therefore one numbered, never rewritten entry; who is champion is read by replay
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.tables import Shown, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class ModelVersion(Shown):
         if self.promotions:
             yield Table(
                 ("when", "alias", "from", "to", "what", "by", "gate"),
-                [(p.at, p.alias, p.previous, p.version, p.kind, p.by, p.gate) for p in self.promotions],
+                [
+                    (p.at, p.alias, p.previous, p.version, p.kind, p.by, p.gate)
+                    for p in self.promotions
+                ],
                 title="history",
             )
 
@@ -71,7 +76,14 @@ class ModelList(Shown):
         yield Table(
             ("model", "aliases", "run", "notebook", "data", "created"),
             [
-                (v.reference, ", ".join(v.aliases), v.run_name, v.notebook, ", ".join(v.datasets), v.created)
+                (
+                    v.reference,
+                    ", ".join(v.aliases),
+                    v.run_name,
+                    v.notebook,
+                    ", ".join(v.datasets),
+                    v.created,
+                )
                 for v in self.versions
             ],
         )
@@ -112,18 +124,26 @@ class Promotion(Shown):
 def standing(promotions: Iterable[Promotion], current: int | None) -> list[int]:
     """The versions an alias stood on, oldest first, ending with `current`.
 
-    A promotion adds to the stack, a rollback takes from it. A move made outside of mlops_nb
-    (`current` is not what the history says) counts as a promotion.
+    A promotion adds to the stack, a rollback takes from it. Every entry also says where it found
+    the alias: where that is not what the entries before it tell, a move was made outside of
+    mlops_nb (and counts as a promotion), or one was written down but never made.
     """
     stack: list[int] = []
+    last: Promotion | None = None
     for entry in sorted(promotions, key=lambda p: p.number):
-        if entry.kind == "rollback":
-            stack = _cut_back(stack, entry.version)
-        elif not stack or stack[-1] != entry.version:
-            stack.append(entry.version)
-    if current is not None and (not stack or stack[-1] != current):
-        stack = _cut_back(stack, current) if _is_unfinished(promotions, current) else [*stack, current]
-    return stack
+        stack = _met(stack, last, entry.previous)
+        stack = _cut_back(stack, entry.version) if entry.kind == "rollback" else [*stack, entry.version]
+        last = entry
+    return _met(stack, last, current)
+
+
+def _met(stack: list[int], last: Promotion | None, found: int | None) -> list[int]:
+    """The stack once the alias was found on `found` after the entry `last`."""
+    if found == (stack[-1] if stack else None):
+        return stack
+    if last is not None and last.kind == "promote" and last.previous == found:
+        return stack[:-1]  # a crash came between the entry and its move
+    return stack if found is None else [*stack, found]
 
 
 def _cut_back(stack: list[int], version: int) -> list[int]:
@@ -132,9 +152,3 @@ def _cut_back(stack: list[int], version: int) -> list[int]:
         if stack[position] == version:
             return stack[: position + 1]
     return [*stack, version]
-
-
-def _is_unfinished(promotions: Iterable[Promotion], current: int) -> bool:
-    """The last entry was written but its alias never moved (a crash in between)."""
-    last = max(promotions, key=lambda p: p.number, default=None)
-    return last is not None and last.kind == "promote" and last.previous == current

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlops_nb.errors import UsageError
 from mlops_nb.models import ModelVersion, Promotion, standing
-from mlops_nb.references import ModelReference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlops_nb.references import ModelReference
 
 
 class Registry(Protocol):
@@ -35,12 +38,22 @@ def rollback(registry: Registry, name: str, *, alias: str, by: str) -> Promotion
     stack = standing(registry.promotions(name, alias), current)
     if current is None or len(stack) < 2:
         where = f"only ever stood on {name}/{current}" if current else "was never set"
-        raise UsageError(f"{name}@{alias} {where}", cure=f"nothing to roll back to; see mlops model show {name}/…")
+        raise UsageError(
+            f"{name}@{alias} {where}",
+            cure=f"nothing to roll back to; see mlops model show {name}/…",
+        )
     return _move(registry, name, alias, stack[-2], current, kind="rollback", by=by)
 
 
 def _move(
-    registry: Registry, name: str, alias: str, version: int, previous: int | None, *, kind: str, by: str
+    registry: Registry,
+    name: str,
+    alias: str,
+    version: int,
+    previous: int | None,
+    *,
+    kind: str,
+    by: str,
 ) -> Promotion:
     history = registry.promotions(name, alias)
     move = Promotion(

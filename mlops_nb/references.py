@@ -59,7 +59,8 @@ class ModelReference:
         if mark:
             if not re.fullmatch(r"v?[1-9][0-9]{0,8}", selector):
                 raise UsageError(
-                    f"{text!r}: a model version is a number", cure=f"write {name}/3 or {name}@champion"
+                    f"{text!r}: a model version is a number",
+                    cure=f"write {name}/3 or {name}@champion",
                 )
             return cls(check_name(name, "model"), version=int(selector.removeprefix("v")))
         name, _, alias = word.partition("@")
@@ -84,7 +85,9 @@ class RunReference:
     def parse(cls, text: str) -> RunReference:
         word = text.removeprefix("run:")
         if not word:
-            raise UsageError("no run named", cure="write a run's name, the start of its id, or last")
+            raise UsageError(
+                "no run named", cure="write a run's name, the start of its id, or last"
+            )
         if word == "last":
             return cls(word, last=True)
         if word.startswith("best:"):

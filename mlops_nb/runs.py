@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.references import direction_of
 from mlops_nb.tables import Shown, Table, display, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
 
 PREFIX = "mlops_nb."  # of every tag that is ours
 EXCEPTION = f"{PREFIX}exception"
@@ -61,10 +63,12 @@ class Run(Shown):
     @property
     def verdict(self) -> str:
         """The status with its cause: `FAILED in cell 3 (id …): ValueError: no rows`."""
+        if self.status not in ("FAILED", "KILLED"):
+            return self.status  # also of a run that failed, and goes on
         cause = self.tags.get(EXCEPTION)
         cell = self.tags.get(FAILED_CELL)
-        place = f" in cell {cell}" if cell and self.status != "FINISHED" else ""
-        return f"{self.status}{place}{f': {cause}' if cause and self.status != 'FINISHED' else ''}"
+        place = f" in cell {cell}" if cell else ""
+        return f"{self.status}{place}{f': {cause}' if cause else ''}"
 
     def own_tags(self) -> dict[str, str]:
         """Tags set by people, without MLflow's and our own."""
@@ -170,7 +174,9 @@ def executed_notebook(cells: Sequence[ExecutedCell]) -> str:
     return json.dumps(
         {
             "cells": [_notebook_cell(position, cell) for position, cell in enumerate(cells)],
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "metadata": {
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+            },
             "nbformat": 4,
             "nbformat_minor": 5,
         },

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import CancelledError, KernelDiedError, StepError
 from mlops_nb.tables import Shown, Table, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 ERRORS = {"failed": StepError, "kernel-died": KernelDiedError, "cancelled": CancelledError}
 RUN_STATUS = {"ok": "FINISHED", "failed": "FAILED", "kernel-died": "KILLED", "cancelled": "KILLED"}

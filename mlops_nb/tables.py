@@ -29,7 +29,9 @@ class Table:
 
     def to_text(self) -> str:
         cells = [[short(value, self.width) for value in row] for row in self.rows]
-        widths = [max(map(len, column), default=0) for column in zip(self.columns, *cells, strict=True)]
+        widths = [
+            max(map(len, column), default=0) for column in zip(self.columns, *cells, strict=True)
+        ]
         head = [list(self.columns), ["─" * width for width in widths]] if any(self.columns) else []
         right = [self._is_numeric(i) for i in range(len(self.columns))]
         lines = [self.title] if self.title else []
@@ -44,9 +46,7 @@ class Table:
             for row in self.rows
         )
         caption = f"<caption>{_escape(self.title)}</caption>" if self.title else ""
-        return (
-            f'<table class="mlops-table">{caption}{head}<tbody>{body}</tbody></table>'
-        )
+        return f'<table class="mlops-table">{caption}{head}<tbody>{body}</tbody></table>'
 
     def _is_numeric(self, column: int) -> bool:
         values = [row[column] for row in self.rows if row[column] is not None]

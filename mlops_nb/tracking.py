@@ -7,7 +7,7 @@ innermost scope of their thread.
 
 A cell that raises sets FAILED (interrupted: KILLED) in the store at once. If the same cell then
 succeeds the run goes on; else it stays so. What happened is also appended to the journal, from
-which the next process closes the run of a dead one: see `close_orphans`.
+which the next process closes the runs of a dead one: see recovery.py.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ import contextvars
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from traceback import format_exception
-from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mlops_nb.datasets import DatasetVersion
 from mlops_nb.errors import MlopsError, UsageError
-from mlops_nb.journal import Journal, orphans
+from mlops_nb.journal import Journal
 from mlops_nb.runs import (
     EXCEPTION,
     FAILED_CELL,
@@ -38,13 +34,18 @@ from mlops_nb.runs import (
     executed_notebook,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from mlops_nb.datasets import DatasetVersion
+
 
 class Runs(Protocol):
     """What tracking writes to: see backends/mlflow/runs.py."""
 
-    def create(
-        self, experiment: str, name: str, tags: Mapping[str, str]
-    ) -> tuple[str, str]: ...
+    def create(self, experiment: str, name: str, tags: Mapping[str, str]) -> tuple[str, str]: ...
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None: ...
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None: ...
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
@@ -185,20 +186,27 @@ class Tracker:
 
     # -- logging ---------------------------------------------------------------------------
 
-    def log(self, metrics: Mapping[str, float], *, step: int = 0, run: OpenRun | None = None) -> None:
+    def log(
+        self, metrics: Mapping[str, float], *, step: int = 0, run: OpenRun | None = None
+    ) -> None:
         run_id = run.run_id if run else self.require().run_id
         self.runs.log_metrics(run_id, checked_metrics(metrics), step=step)
 
     def log_params(self, params: Mapping[str, Any], *, run: OpenRun | None = None) -> None:
-        """Params of a run are written once; another value for one is refused by name."""
+        """Params of a run are written once; another value for one opens the notebook's next run.
+
+        In a scope, which is never split, it is refused by name.
+        """
         run = run or self.require()
         texts = {key: str(value) for key, value in params.items()}
-        changed = [k for k, v in texts.items() if run.params.get(k, v) != v]
-        if changed:
+        changed = [key for key, text in texts.items() if run.params.get(key, text) != text]
+        if changed and run is self.run:
+            run = self._open_next(run, relation="rerun_of")
+        elif changed:
             key = changed[0]
             raise UsageError(
-                f"param {key} is {run.params[key]!r} in this run and cannot become {texts[key]!r}",
-                cure="type %mlops track to start the next run",
+                f"param {key} of {run.name} is {run.params[key]!r}, not {texts[key]!r}",
+                cure="open another scope for it: with mlops.track(…)",
             )
         self.runs.log_params(run.run_id, texts)
         run.params.update(texts)
@@ -230,7 +238,7 @@ class Tracker:
             run = self.current()
             if run is not None and predictor:
                 if run is self.run and run.fits:
-                    run = self._open_sibling(run)
+                    run = self._open_next(run, relation="sibling_of")
                 run.fits += 1
             return run.run_id if run else None
 
@@ -248,7 +256,11 @@ class Tracker:
             if run is None:
                 return
             key = cell.cell_id or cell.source
-            if error is not None and "raises-exception" not in cell.tags and not _is_clean_exit(error):
+            if (
+                error is not None
+                and "raises-exception" not in cell.tags
+                and not _is_clean_exit(error)
+            ):
                 self._fail(run, error, cell=cell.label, traceback=traceback)
                 run.failed_in = key
             elif error is None and run.failed_in == key:
@@ -268,8 +280,7 @@ class Tracker:
         """The notebook's parameters, known once their cells have run: params of all its runs."""
         self._parameters = {key: str(value) for key, value in parameters.items()}
         if self.run is not None:
-            new = {k: v for k, v in self._parameters.items() if k not in self.run.params}
-            self.log_params(new, run=self.run)
+            self.log_params(self._parameters, run=self.run)
 
     # -- ending ----------------------------------------------------------------------------
 
@@ -297,7 +308,9 @@ class Tracker:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _open(self, run: OpenRun, *, parent: OpenRun | None = None, link: Mapping[str, str] | None = None) -> OpenRun:
+    def _open(
+        self, run: OpenRun, *, parent: OpenRun | None = None, link: Mapping[str, str] | None = None
+    ) -> OpenRun:
         self._attach()
         tags = {**self._describe(), **run.tags, **(link or {})}
         if parent is not None:
@@ -306,17 +319,18 @@ class Tracker:
         run.is_located = SOURCE in tags
         self._write({"op": "open", "run_id": run.run_id})
         if parent is None and self._parameters:
-            self.log_params(self._parameters, run=run)
+            self.runs.log_params(run.run_id, self._parameters)
+            run.params.update(self._parameters)
         return run
 
-    def _open_sibling(self, run: OpenRun) -> OpenRun:
-        """The run of the next model: same notebook parameters and data, linked to the first."""
+    def _open_next(self, run: OpenRun, *, relation: str) -> OpenRun:
+        """The notebook's next run: same parameters and data, linked to the one it follows."""
         self._close(run)
-        sibling = OpenRun(self, run.experiment, _counted(run.name), run.tags)
-        self.run = self._open(sibling, link={f"{PREFIX}sibling_of": run.run_id})
+        following = OpenRun(self, run.experiment, _counted(run.name), run.tags)
+        self.run = self._open(following, link={f"{PREFIX}{relation}": run.run_id})
         for dataset, context in self._inputs:
-            self.runs.log_input(sibling.run_id, dataset, context=context)
-        return sibling
+            self.runs.log_input(following.run_id, dataset, context=context)
+        return following
 
     def _settle(self) -> None:
         """A `track` that no `with` followed takes the place of the open notebook run."""
@@ -372,25 +386,6 @@ class Tracker:
         self._journal.append(record)
 
 
-def close_orphans(runs: Runs, journal_folder: Path, *, tracking: str) -> list[str]:
-    """Close, as KILLED, the runs that dead processes of this host left open in this store.
-
-    Gives their ids. Journals of other stores wait for their own.
-    """
-    closed = []
-    for orphan in orphans(journal_folder):
-        if orphan.records[0].get("tracking") != tracking:
-            continue
-        ended = {r["run_id"] for r in orphan.records if r["op"] == "close"}
-        opened = [r["run_id"] for r in orphan.records if r["op"] == "open"]
-        cells = _cells_of(orphan.records)
-        for run_id in (run_id for run_id in opened if run_id not in ended):
-            _close_orphan(runs, run_id, cells, at=orphan.last_seen)
-            closed.append(run_id)
-        orphan.path.unlink(missing_ok=True)
-    return closed
-
-
 @contextmanager
 def failures_warned(what: str) -> Iterator[None]:
     """The user's cell never fails because of tracking: trouble is one line on stderr."""
@@ -412,28 +407,6 @@ def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
                 cure=f"log text with %mlops tag {name}=… or log_params",
             ) from None
     return values
-
-
-def _close_orphan(
-    runs: Runs, run_id: str, cells: Sequence[ExecutedCell], *, at: float
-) -> None:
-    tags = {EXCEPTION: "the process died", f"{PREFIX}cells": str(len(cells))}
-    if cells:
-        tags[FAILED_CELL] = cells[-1].label
-        runs.log_text(run_id, executed_notebook(cells), "notebook/executed.ipynb")
-    runs.set_tags(run_id, tags)
-    runs.end(run_id, "KILLED", at=at)
-
-
-def _cells_of(records: Sequence[Mapping[str, Any]]) -> list[ExecutedCell]:
-    """The cells in the order they began, each as its last record says."""
-    cells: dict[tuple[int, float], ExecutedCell] = {}
-    for record in records:
-        if record["op"] in ("cell-begin", "cell-end"):
-            facts = {k: v for k, v in record.items() if k != "op"}
-            cell = ExecutedCell(**{**facts, "tags": tuple(facts["tags"])})
-            cells[cell.number, cell.started] = cell
-    return list(cells.values())
 
 
 def _is_clean_exit(error: BaseException) -> bool:

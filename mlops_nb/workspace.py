@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb import checking, execution, promotion, tracking
+from mlops_nb import checking, execution, promotion, recovery, tracking
 from mlops_nb.backends.data import DatasetStore
 from mlops_nb.backends.mlflow import store
 from mlops_nb.backends.mlflow.models import ModelStore
 from mlops_nb.backends.mlflow.runs import RunStore
 from mlops_nb.backends.session import Session
 from mlops_nb.config import Settings, find_root, read_settings
-from mlops_nb.errors import MlopsError, NotFoundError, UsageError
+from mlops_nb.errors import MlopsError, NotFoundError, StoreError, UsageError
 from mlops_nb.files import write_atomically
+from mlops_nb.models import ModelList
 from mlops_nb.notebooks import Notebook
 from mlops_nb.references import DataReference, ModelReference, RunReference, check_alias, check_name
-from mlops_nb.models import ModelList
 from mlops_nb.runs import Comparison, Run
 from mlops_nb.status import Ailment, Diagnosis, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     import pandas as pd
 
     from mlops_nb.backends.mlflow.frames import RunsFrame
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from mlops_nb.steps import StepResult
     from mlops_nb.tracking import OpenRun, Tracker
 
-IGNORED = ("mlflow.db", "mlruns/", ".mlops/")
+IGNORED = (b"mlflow.db", b"mlruns/", b".mlops/")
 
 
 class Workspace:
@@ -94,7 +96,11 @@ class Workspace:
     # -- tracking --------------------------------------------------------------------------
 
     def track(
-        self, experiment: str | None = None, *, name: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        experiment: str | None = None,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> OpenRun:
         """Open a run; see tracking.Tracker.track for what happens while one is open."""
         stem = self.session.stem or "run"
@@ -149,7 +155,9 @@ class Workspace:
             return Comparison(tuple(self.runs.best(best, limit=last or 5)))
         found = tuple(self.runs.search(limit=last or 5))
         if not found:
-            raise NotFoundError("there is no run to compare", cure="type %mlops track in a notebook")
+            raise NotFoundError(
+                "there is no run to compare", cure="type %mlops track in a notebook"
+            )
         return Comparison(found)
 
     # -- data ------------------------------------------------------------------------------
@@ -179,12 +187,16 @@ class Workspace:
     def dataset(self, reference: str) -> DatasetVersion:
         return self.datasets.get(DataReference.parse(reference))
 
-    def checkout_data(self, reference: str, to: Path | None = None, *, overwrite: bool = False) -> Path:
+    def checkout_data(
+        self, reference: str, to: Path | None = None, *, overwrite: bool = False
+    ) -> Path:
         return self.datasets.checkout(DataReference.parse(reference), to, overwrite=overwrite)
 
     # -- models ----------------------------------------------------------------------------
 
-    def register_model(self, name: str, run: str = "last", *, model: str | None = None) -> ModelVersion:
+    def register_model(
+        self, name: str, run: str = "last", *, model: str | None = None
+    ) -> ModelVersion:
         """A version of `name` from the model of a run."""
         return self.models.register(check_name(name, "model"), self.run(run), model=model)
 
@@ -250,7 +262,11 @@ class Workspace:
             experiment=self.experiment,
             open_run=run.name if run else None,
             last_runs=tuple((r.name, r.status) for r in runs),
-            next="%mlops end, %mlops show last" if run else "%mlops track" if not runs else "%mlops runs",
+            next="%mlops end, %mlops show last"
+            if run
+            else "%mlops track"
+            if not runs
+            else "%mlops runs",
         )
 
     def doctor(self, *, repair: bool = False) -> Diagnosis:
@@ -259,7 +275,9 @@ class Workspace:
         try:
             store.ensure_store(self.settings)
             dead = self._close_orphans()
-            found += [Ailment(f"run {r} of a dead process was left open", "", mended=True) for r in dead]
+            found += [
+                Ailment(f"run {r} of a dead process was left open", "", mended=True) for r in dead
+            ]
         except MlopsError as error:
             if not found:
                 found.append(Ailment(error.problem, error.cure))
@@ -278,7 +296,7 @@ class Workspace:
             yield Ailment(f"{state.problem}{done}", state.cure, mended=repair)
 
     def _close_orphans(self) -> list[str]:
-        return tracking.close_orphans(
+        return recovery.close_orphans(
             self._runs, self._journal_folder, tracking=self.settings.tracking
         )
 
@@ -303,24 +321,22 @@ class Workspace:
         return {k: v for k, v in self.settings.params.items() if k in declared}
 
     def _kernel_environment(self) -> dict[str, str]:
-        facts = {
+        return {
             "MLFLOW_TRACKING_URI": self.settings.tracking,
             "MLFLOW_REGISTRY_URI": self.settings.registry,
             "MLOPS_NB_ENV": self.settings.env or "",
             "MLOPS_NB_LIFE": "ci" if os.environ.get("CI") else "step",
         }
-        return facts
 
     def _write_ignores(self) -> None:
-        """Keep stores out of git; done once, lines of the user's stay as they are."""
+        """Keep stores out of git; lines of the user's stay as they are."""
         path = self.root / ".gitignore"
-        if self.settings.embedded is None and not self.settings.state.exists():
-            return
-        present = path.read_text("utf-8") if path.is_file() else ""
-        missing = [line for line in IGNORED if line not in present.splitlines()]
-        if missing:
-            start = present if not present or present.endswith("\n") else present + "\n"
-            write_atomically(path, start + "\n".join(missing) + "\n")
+        with suppress(StoreError):  # a folder that cannot be written says so where it matters
+            present = path.read_bytes() if path.is_file() else b""
+            missing = [line for line in IGNORED if line not in present.splitlines()]
+            if missing:
+                start = present if present.endswith(b"\n") or not present else present + b"\n"
+                write_atomically(path, start + b"\n".join(missing) + b"\n")
 
 
 def _user() -> str:

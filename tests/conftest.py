@@ -24,9 +24,7 @@ def template_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(
-    monkeypatch: pytest.MonkeyPatch, template_cache: Path
-) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, template_cache: Path) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLOPS_NB_CACHE", str(template_cache))

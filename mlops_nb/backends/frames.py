@@ -1,11 +1,7 @@
 """Tables in memory and in files: the home of pandas and pyarrow.
 
 A frame becomes an Arrow table once (`arrow_frame`); digest, profile and Parquet are made from it.
-
-The digest counts every cell of every column, and nothing that is not data: not how rows lie in
-chunks, not offsets of slices, not the bits under a null, not pandas' metadata, not whether a string
-is stored as string, large_string or string_view. A column's values are hashed in blocks of 2**20
-rows, so that memory stays bounded whatever the size.
+What a digest counts is said in `digests.py`.
 """
 
 from __future__ import annotations
@@ -26,18 +22,17 @@ import pyarrow.feather as pf
 import pyarrow.parquet as pq
 from pandas.api.types import infer_dtype
 
+from mlops_nb.backends.digests import column_digest, type_name
 from mlops_nb.datasets import Column, Scalar, TableFormat
 from mlops_nb.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK = 1 << 20  # rows hashed at once
 TEXT_WIDTH = 100  # characters kept of a smallest or largest text
 SECONDS = (
     b"mlops_nb.seconds"  # our note on columns in seconds: Parquet would make them milliseconds
 )
-INTEGERS = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ def digest(frame: ArrowFrame) -> str:
     table = frame.table.unify_dictionaries()
     head = {
         "rows": table.num_rows,
-        "columns": [[f.name, _type_name(f.type)] for f in table.schema],
+        "columns": [[f.name, type_name(f.type)] for f in table.schema],
         "index": frame.index,
         "labels": frame.labels,
     }
@@ -84,7 +79,7 @@ def digest(frame: ArrowFrame) -> str:
     whole.update(json.dumps(head).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
         try:
-            whole.update(_column_digest(column))
+            whole.update(column_digest(column))
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise UsageError(
                 f"column {name!r} of type {column.type} has no digest ({_line(error)})",
@@ -233,128 +228,6 @@ def _restored(file: pq.ParquetFile) -> pd.DataFrame:
     return cast("pd.DataFrame", table.to_pandas())
 
 
-def _type_name(kind: pa.DataType) -> str:
-    """A type as the digest sees it: how text or indices are laid out in memory does not count."""
-    if _is_text(kind):
-        return "string"
-    if _is_bytes(kind):
-        return "binary"
-    if isinstance(kind, pa.BaseExtensionType):
-        return f"{kind.extension_name}<{_parameters(kind)}{_type_name(kind.storage_type)}>"
-    return _nested_name(kind) or str(kind)
-
-
-def _nested_name(kind: pa.DataType) -> str:
-    if pa.types.is_dictionary(kind):
-        return f"dictionary<{_type_name(kind.value_type)}, ordered={bool(kind.ordered)}>"
-    if pa.types.is_struct(kind):
-        return f"struct<{json.dumps([[f.name, _type_name(f.type)] for f in kind])}>"
-    if pa.types.is_map(kind):
-        return f"map<{_type_name(kind.key_type)}, {_type_name(kind.item_type)}>"
-    return f"list<{_type_name(kind.value_type)}>" if _is_list(kind) else ""
-
-
-def _parameters(kind: pa.BaseExtensionType) -> str:
-    """What tells months from days of pandas.period, as text."""
-    if not isinstance(kind, pa.ExtensionType):
-        return ""
-    return f"{kind.__arrow_ext_serialize__().decode()}, "
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind))
-
-
-def _column_digest(column: pa.ChunkedArray) -> bytes:
-    total = hashlib.blake2b(digest_size=32)
-    if _is_text(column.type) or _is_bytes(column.type):
-        # offsets of 64 bits: the chunks of a block may hold more than 2 GiB together
-        column = column.cast(pa.large_binary() if _is_bytes(column.type) else pa.large_string())
-    for start in range(0, len(column), BLOCK):
-        block = column.slice(start, BLOCK).combine_chunks()
-        if isinstance(block, pa.ChunkedArray):
-            block = pa.concat_arrays(block.chunks)
-        _hash_array(total, block)
-    return total.digest()
-
-
-def _hash_array(total: hashlib.blake2b, array: pa.Array) -> None:
-    """Length, which slots are null, and the values with every null slot as zero."""
-    _hash_bytes(total, len(array).to_bytes(8, "little"))
-    if array.null_count and not pa.types.is_null(array.type):
-        _hash_fixed(total, array.is_valid().cast(pa.uint8()), 1)
-    _hash_values(total, array)
-
-
-def _hash_values(total: hashlib.blake2b, array: pa.Array) -> None:
-    kind, t = array.type, pa.types
-    if isinstance(array, pa.ExtensionArray):
-        _hash_array(total, array.storage)
-    elif t.is_null(kind):
-        return
-    elif t.is_dictionary(kind):
-        _hash_array(total, array.dictionary)
-        _hash_array(total, array.indices.cast(pa.int64()))
-    elif _is_text(kind) or _is_bytes(kind):
-        _hash_binary(total, array)
-    elif t.is_struct(kind):
-        for child in array.flatten():
-            _hash_array(total, child)
-    elif t.is_map(kind):
-        pairs = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
-        _hash_values(total, array.cast(pa.list_(pairs)))
-    elif _is_list(kind):
-        _hash_array(total, pc.list_value_length(array).fill_null(0).cast(pa.int64()))
-        _hash_array(total, array.flatten())
-    else:
-        _hash_plain(total, array)
-
-
-def _hash_plain(total: hashlib.blake2b, array: pa.Array) -> None:
-    """Numbers, times, booleans and decimals."""
-    if pa.types.is_boolean(array.type):
-        return _hash_fixed(total, array.cast(pa.uint8()).fill_null(0), 1)
-    if pa.types.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py():
-        array = pc.if_else(pc.is_nan(array), pa.scalar(float("nan"), array.type), array)
-    width = array.type.bit_width // 8
-    bits = array.view(INTEGERS.get(width * 8, pa.binary(width)))
-    zero = 0 if width * 8 in INTEGERS else bytes(width)
-    return _hash_fixed(total, bits.fill_null(pa.scalar(zero, bits.type)), width)
-
-
-def _hash_binary(total: hashlib.blake2b, array: pa.Array) -> None:
-    wide = array.cast(pa.large_binary()).fill_null(b"")
-    lengths = pc.binary_length(wide).cast(pa.int64())
-    _hash_fixed(total, lengths, 8)
-    offsets, data = wide.buffers()[1:]
-    if len(wide) and data is not None:
-        ends = memoryview(offsets).cast("B").cast("q")
-        _hash_bytes(total, memoryview(data)[ends[wide.offset] : ends[wide.offset + len(wide)]])
-
-
-def _hash_fixed(total: hashlib.blake2b, array: pa.Array, width: int) -> None:
-    buffer = array.buffers()[1]
-    if buffer is not None:
-        start = array.offset * width
-        _hash_bytes(total, memoryview(buffer)[start : start + len(array) * width])
-
-
-def _hash_bytes(total: hashlib.blake2b, data: bytes | memoryview) -> None:
-    total.update(len(data).to_bytes(8, "little"))  # so that no two sequences read the same
-    total.update(data)
-
-
 def _column_profile(name: str, column: pa.ChunkedArray) -> Column:
     values = column
     if pa.types.is_dictionary(values.type):
@@ -364,7 +237,7 @@ def _column_profile(name: str, column: pa.ChunkedArray) -> Column:
     mean = _computed(pc.mean, values) if is_number else None
     return Column(
         name=name,
-        type=_type_name(column.type),
+        type=type_name(column.type),
         nulls=column.null_count,
         distinct=_computed(pc.count_distinct, values),
         min=_scalar(extremes["min"]),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def provenance(folder: Path) -> dict[str, str]:
@@ -15,7 +18,9 @@ def provenance(folder: Path) -> dict[str, str]:
         "mlflow.source.git.commit": commit,
         "mlflow.source.git.branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
         "mlflow.source.git.repoURL": _git(folder, "config", "--get", "remote.origin.url"),
-        "mlflow.source.git.dirty": "true" if _git(folder, "status", "--porcelain", "-uno") else "false",
+        "mlflow.source.git.dirty": "true"
+        if _git(folder, "status", "--porcelain", "-uno")
+        else "false",
     }
     return {key: value for key, value in tags.items() if value}
 
@@ -23,7 +28,11 @@ def provenance(folder: Path) -> dict[str, str]:
 def _git(folder: Path, *words: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -8,17 +8,19 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb.errors import MlopsError
 from mlops_nb.names import names_of
 from mlops_nb.notebooks import Notebook, python_of
 from mlops_nb.runs import ExecutedCell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
 ATTRIBUTE = "_mlops_nb"
 SEARCHES = 20  # cells after which a notebook without evidence stays unknown
@@ -29,7 +31,9 @@ class Listener(Protocol):
     """Who wants to hear of cells: see tracking.Tracker."""
 
     def cell_started(self, cell: ExecutedCell) -> None: ...
-    def cell_ended(self, cell: ExecutedCell, error: BaseException | None, traceback: str) -> None: ...
+    def cell_ended(
+        self, cell: ExecutedCell, error: BaseException | None, traceback: str
+    ) -> None: ...
     def set_parameters(self, parameters: Mapping[str, Any]) -> None: ...
     def guard(self, what: str) -> AbstractContextManager[None]: ...
 
@@ -165,7 +169,9 @@ class Shell:
         """Once the cells that set them have all run (an injected one follows the defaults)."""
         if not self._parameter_names or self._listener is None:
             return
-        values = {n: self.namespace[n] for n in sorted(self._parameter_names) if n in self.namespace}
+        values = {
+            n: self.namespace[n] for n in sorted(self._parameter_names) if n in self.namespace
+        }
         self._parameter_names = set()
         with self._listener.guard("noting the parameters"):
             self._listener.set_parameters({k: v for k, v in values.items() if _is_plain(v)})
@@ -255,7 +261,11 @@ def _is_plain(value: Any) -> bool:
         json.dumps(value, default=str)
     except (TypeError, ValueError):
         return False
-    return isinstance(value, (list, tuple, dict)) or type(value).__module__ in ("datetime", "pathlib", "numpy")
+    return isinstance(value, (list, tuple, dict)) or type(value).__module__ in (
+        "datetime",
+        "pathlib",
+        "numpy",
+    )
 
 
 def _formatted(error: BaseException | None) -> str:

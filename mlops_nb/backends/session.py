@@ -1,4 +1,4 @@
-"""This process: the notebook, script or terminal that mlops_nb was called in."""
+"""The process that mlops_nb was called in: a notebook, a script or a terminal."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import getpass
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb.backends import git
 from mlops_nb.backends.ipython import Listener, Shell, attached_shell
-from mlops_nb.config import Settings
 from mlops_nb.runs import PREFIX, ExecutedCell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from mlops_nb.config import Settings
 
 TRACKING = "MLFLOW_TRACKING_URI"
 
@@ -119,9 +122,10 @@ class Session:
         if self._tracker is tracker:
             return
         self.detach()
-        from mlops_nb.backends.mlflow.fluent import Redirection, start_autologging
+        from mlops_nb.backends.mlflow.fluent import Redirection, forget_run, start_autologging
 
         os.environ.pop("MLFLOW_RUN_ID", None)  # a worker that inherits it would end our run
+        forget_run(os.environ.get("MLOPS_NB_RUN_ID"))
         start_autologging(settings.tracking, settings.registry)
         self._tracker, self._redirection = tracker, Redirection(tracker)
         self._redirection.install()
@@ -154,4 +158,3 @@ class Session:
             before(kind, error, traceback)
 
         sys.excepthook = hook
-

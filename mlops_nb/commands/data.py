@@ -9,11 +9,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from mlops_nb.commands.grammar import Caller, Group, pass_caller
-from mlops_nb.datasets import Added, DatasetList, DatasetVersion
 from mlops_nb.errors import MlopsError, NotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mlops_nb.datasets import Added, DatasetList, DatasetVersion
 
 
 def complete_data(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

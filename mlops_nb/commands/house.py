@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlops_nb.commands.grammar import Caller, Command, pass_caller
-from mlops_nb.status import Diagnosis
+
+if TYPE_CHECKING:
+    from mlops_nb.status import Diagnosis
 
 
 @click.command(cls=Command)

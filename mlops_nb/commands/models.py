@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from click.shell_completion import CompletionItem
 
 from mlops_nb.commands.grammar import Caller, Group, pass_caller
 from mlops_nb.commands.runs import complete_run
 from mlops_nb.errors import MlopsError
-from mlops_nb.models import ModelList, ModelVersion, Promotion
+
+if TYPE_CHECKING:
+    from mlops_nb.models import ModelList, ModelVersion, Promotion
 
 
 def complete_model(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -9,10 +9,10 @@ from click.shell_completion import CompletionItem
 
 from mlops_nb.commands.grammar import Caller, Command, pass_caller
 from mlops_nb.errors import MlopsError
-from mlops_nb.runs import Comparison, Run
 
 if TYPE_CHECKING:
     from mlops_nb.backends.mlflow.frames import RunsFrame
+    from mlops_nb.runs import Comparison, Run
 
 
 def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -21,7 +21,11 @@ def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
         recent = ctx.ensure_object(Caller).workspace.runs.search(limit=50)
     except MlopsError:
         return []
-    words = ["last", *(run.name for run in recent), *(f"best:{m}" for r in recent[:5] for m in r.metrics)]
+    words = [
+        "last",
+        *(run.name for run in recent),
+        *(f"best:{m}" for r in recent[:5] for m in r.metrics),
+    ]
     return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(incomplete)]
 
 
@@ -51,7 +55,9 @@ def show(caller: Caller, run: str) -> Run:
 @click.option("--last", type=click.IntRange(2), default=None, help="The newest so many; default 5.")
 @click.option("--best", metavar="METRIC", help="The best by this metric.")
 @pass_caller
-def compare(caller: Caller, runs: tuple[str, ...], last: int | None, best: str | None) -> Comparison:
+def compare(
+    caller: Caller, runs: tuple[str, ...], last: int | None, best: str | None
+) -> Comparison:
     """Runs side by side: metrics, and the params that differ."""
     return caller.workspace.compare(*runs, last=last or 0, best=best)
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlops_nb.commands.grammar import Caller, Command, pass_caller
 from mlops_nb.errors import StepError, UsageError
-from mlops_nb.runs import Run
-from mlops_nb.workspace import Workspace
+from mlops_nb.runs import PREFIX, SOURCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from mlops_nb.runs import Run
+    from mlops_nb.workspace import Workspace
 
 
 @dataclass
@@ -50,6 +57,11 @@ class Scope(AbstractContextManager["Scope"]):
 
     def run_program(self) -> Run:
         """Run the program with its logs going to this run; its exit code decides the status."""
+        _check_program(self.program[0])
+        script = _script_of(self.program)
+        self.name = self.name or f"{script.stem}-*"
+        source = {SOURCE: str(script), f"{PREFIX}program": shlex.join(self.program)}
+        self.tags = {**source, **self.tags}
         with self:
             run_id = self._run.run_id
             environment = {
@@ -58,7 +70,7 @@ class Scope(AbstractContextManager["Scope"]):
                 "MLFLOW_RUN_ID": run_id,  # plain MLflow calls of the program resume this run
                 "MLOPS_NB_RUN_ID": run_id,
             }
-            code = _call(self.program, environment)
+            code = subprocess.call(list(self.program), env=environment)
             if code < 0:
                 raise StepError(f"{self.program[0]} was ended by signal {-code}")
             if code > 0:
@@ -80,7 +92,8 @@ def track(caller: Caller, words: tuple[str, ...], name: str | None, tags: tuple[
         )
     if caller.namespace is None and not caller.body:
         raise UsageError(
-            "a terminal has no cells to track", cure="give a program: mlops track NAME -- python train.py"
+            "a terminal has no cells to track",
+            cure="give a program: mlops track NAME -- python train.py",
         )
     experiment = words[0] if words else None
     return Scope(caller.workspace, experiment, name, dict(map(_pair, tags)), caller.body)
@@ -134,12 +147,17 @@ def _metric(caller: Caller, word: str) -> tuple[str, Any]:
     return (name, value) if mark else (name, caller.variable(name))
 
 
-def _call(program: Sequence[str], environment: Mapping[str, str]) -> int:
-    try:
-        return subprocess.call(list(program), env=dict(environment))
-    except FileNotFoundError:
-        raise UsageError(f"no program {program[0]!r}", cure="give its path") from None
-    except PermissionError:
-        raise UsageError(
-            f"{program[0]!r} is not executable", cure=f"try {os.path.basename(sys.executable)} {program[0]}"
-        ) from None
+def _check_program(name: str) -> None:
+    """Refuse before a run is opened."""
+    if shutil.which(name) is not None:
+        return
+    if Path(name).is_file():
+        runner = Path(sys.executable).name
+        raise UsageError(f"{name!r} is not executable", cure=f"try {runner} {name}")
+    raise UsageError(f"no program {name!r}", cure="give its path")
+
+
+def _script_of(program: Sequence[str]) -> Path:
+    """The file that the program runs (`python -u train.py`), else the program itself."""
+    files = (Path(word) for word in program[1:] if Path(word).is_file())
+    return next(files, Path(program[0])).resolve()

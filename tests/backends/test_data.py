@@ -18,8 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlops_nb.backends import data
-from mlops_nb.backends.data import DatasetStore
+from mlops_nb.backends.data import DatasetStore, disk, objects, sources
 from mlops_nb.errors import MlopsError, NotFoundError, StoreError, UsageError
 from mlops_nb.references import DataReference
 
@@ -270,7 +269,7 @@ def test_a_file_that_only_claims_to_be_a_table_is_stored_and_says_so(store, tmp_
 def test_a_table_file_above_the_limit_is_stored_without_profile_and_says_so(
     store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(data, "PROFILE_LIMIT", 5000)
+    monkeypatch.setattr(sources, "PROFILE_LIMIT", 5000)
     plain, packed = tmp_path / "x.csv", tmp_path / "x.csv.zip"
     frame = pd.DataFrame({"a": ["long text"] * 1000})
     frame.to_csv(plain)
@@ -431,9 +430,9 @@ def test_links_inside_the_target_are_not_followed(store, folder, tmp_path):
 
 def test_a_version_whose_paths_lead_out_of_its_folder_is_refused(store, folder, tmp_path):
     store.add(folder, "pictures")
-    evil = {"files": [{"path": "../evil", "size": 0, "blake2b": data._hash().hexdigest()}]}
+    evil = {"files": [{"path": "../evil", "size": 0, "blake2b": objects.new_hash().hexdigest()}]}
     content = json.dumps(evil).encode()
-    digest = data._hash()
+    digest = objects.new_hash()
     digest.update(content)
     path = store.folder / "objects" / digest.hexdigest()[:2] / digest.hexdigest()
     path.parent.mkdir(exist_ok=True)
@@ -564,7 +563,7 @@ def test_notes_on_a_frame_are_no_data(store):
 def disturbed(monkeypatch, action, *, after: int):
     """Run `action` when the writer has been given its `after`-th block."""
     count = 0
-    plain = data._Staged.write
+    plain = objects.Staged.write
 
     def write(self, block):
         nonlocal count
@@ -573,7 +572,7 @@ def disturbed(monkeypatch, action, *, after: int):
             action()
         return plain(self, block)
 
-    monkeypatch.setattr(data._Staged, "write", write)
+    monkeypatch.setattr(objects.Staged, "write", write)
 
 
 @pytest.mark.parametrize(
@@ -609,7 +608,7 @@ def test_a_big_file_that_grows_or_vanishes_while_it_is_read_adds_nothing(
             handle.write(b"more")
 
     for action, problem in ((grow, "changed"), (source.unlink, "vanished|changed")):
-        source.write_bytes(os.urandom(3 * data.BLOCK))
+        source.write_bytes(os.urandom(3 * objects.BLOCK))
         with monkeypatch.context() as patch:
             disturbed(patch, action, after=2)
             with pytest.raises(UsageError, match=f"big.bin ({problem}) while it was being read"):
@@ -796,7 +795,7 @@ def test_a_process_killed_while_adding_leaves_no_version_and_the_next_add_cleans
 
 def test_what_a_living_process_is_writing_is_not_swept(store, tmp_path):
     store.add(pd.DataFrame({"a": [1]}), "table")
-    with data._workplace(store.folder / "tmp") as folder:
+    with disk.workplace(store.folder / "tmp") as folder:
         (folder / "half").write_bytes(b"half")
         store.add(pd.DataFrame({"a": [2]}), "table")
         assert (folder / "half").read_bytes() == b"half"

@@ -9,8 +9,8 @@ The open run is deliberately not on MLflow's own stack: there, the user's `start
     mlflow.active_run          answers ours
 
 `fluent.active_run` stays as it is, so that autologging still asks `start_run` for its run.
-A first-level fit of a transformer must not meet the model's params under the same names, so its
-params get the class name in front. tests/backends/test_mlflow_fluent.py is the contract with MLflow.
+A transformer's params must not meet the model's under the same names, so they get the class name in
+front. tests/backends/test_mlflow_fluent.py is the contract with MLflow.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mlflow
 from mlflow.entities import RunStatus
 from mlflow.tracking import fluent
 from mlflow.utils.autologging_utils.client import MlflowAutologgingQueueingClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 AUTOLOGGING = "mlflow.autologging"
@@ -50,6 +52,11 @@ def start_autologging(tracking: str, registry: str) -> None:
     mlflow.autolog(silent=True, log_datasets=False)
     # MLflow's own call, inside of the user's fit; nothing that the user could change.
     warnings.filterwarnings("ignore", "`y_pred` was renamed", FutureWarning, "sklearn")
+
+
+def forget_run(run_id: str | None) -> None:
+    """Take a run that a parent process handed down, and that MLflow has resumed, off its stack."""
+    _stack()[:] = [run for run in _stack() if run.info.run_id != run_id]
 
 
 class Redirection:
@@ -134,7 +141,9 @@ class Redirection:
 
         def prefixed(client: Any, run_id: str, params: dict[str, Any]) -> None:
             name = getattr(local, "transformer", None)
-            log_params(client, run_id, {f"{name}.{k}": v for k, v in params.items()} if name else params)
+            log_params(
+                client, run_id, {f"{name}.{k}": v for k, v in params.items()} if name else params
+            )
 
         def of_models(client: Any, run_id: str, tags: dict[str, Any]) -> None:
             if not getattr(local, "transformer", None):

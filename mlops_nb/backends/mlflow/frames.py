@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,11 +11,15 @@ from mlops_nb.references import split_direction
 from mlops_nb.runs import Comparison, Run
 from mlops_nb.tables import Table
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SHOWN_METRICS, SHOWN_PARAMS = 6, 4  # columns of the short view; the frame has all
 
 
 class RunsFrame(pd.DataFrame):
-    """One row a run: run_id, name, experiment, status, start_time, end_time, metrics.*, params.*, tags.*.
+    """One row a run: run_id, name, experiment, status, start_time, end_time, and by their names
+    metrics.*, params.*, tags.*.
 
     It is shown short: the first metrics, and the params that differ.
     """
@@ -31,7 +34,9 @@ class RunsFrame(pd.DataFrame):
     def of_runs(cls, runs: Sequence[Run]) -> RunsFrame:
         frame = cls([_row(run) for run in runs])
         if frame.empty:
-            frame = cls(columns=["run_id", "name", "experiment", "status", "start_time", "end_time"])
+            frame = cls(
+                columns=["run_id", "name", "experiment", "status", "start_time", "end_time"]
+            )
         frame.attrs["runs"] = {run.run_id: run for run in runs}
         return frame
 

@@ -6,20 +6,22 @@ written before the alias moves; so it lives where the alias lives, also on a sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.backends.mlflow.errors import mlflow_errors
-from mlops_nb.backends.mlflow.runs import RunStore
 from mlops_nb.errors import AmbiguousError, NotFoundError, UsageError, did_you_mean
 from mlops_nb.models import ModelVersion, Promotion
-from mlops_nb.references import ModelReference
 from mlops_nb.runs import PREFIX, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mlflow import MlflowClient
+
+    from mlops_nb.backends.mlflow.runs import RunStore
+    from mlops_nb.references import ModelReference
 
 HISTORY = f"{PREFIX}promotion."
 
@@ -93,9 +95,12 @@ class ModelStore:
                 if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 raise NotFoundError(
-                    f"model {reference.name} has no version {number}", cure=self._choices(reference.name)
+                    f"model {reference.name} has no version {number}",
+                    cure=self._choices(reference.name),
                 ) from None
-        return self._version(version, dict(model.aliases), self.promotions(reference.name), whole=True)
+        return self._version(
+            version, dict(model.aliases), self.promotions(reference.name), whole=True
+        )
 
     def alias_version(self, name: str, alias: str) -> int | None:
         """Where the alias points now."""
@@ -124,17 +129,20 @@ class ModelStore:
         if not run.models:
             raise UsageError(
                 f"run {run.name} logged no model",
-                cure="fit one while tracking, or call mlflow.sklearn.log_model(model, name='model')",
+                cure="fit one while tracking, or call mlflow.sklearn.log_model(model)",
             )
         with mlflow_errors("reading the run's models"):
             models = [self.client.get_logged_model(model_id) for model_id in run.models]
         chosen = [m for m in models if wanted in (None, m.model_id, m.name)]
         named = ", ".join(f"{m.name} ({m.model_id})" for m in models)
         if not chosen:
-            raise NotFoundError(f"run {run.name} has no model {wanted!r}", cure=f"it logged {named}")
+            raise NotFoundError(
+                f"run {run.name} has no model {wanted!r}", cure=f"it logged {named}"
+            )
         if len(chosen) > 1:
             raise AmbiguousError(
-                f"run {run.name} logged {len(chosen)} models: {named}", cure="choose with --model ID"
+                f"run {run.name} logged {len(chosen)} models: {named}",
+                cure="choose with --model ID",
             )
         return chosen[0]
 
@@ -165,7 +173,7 @@ class ModelStore:
             known = ", ".join(f"@{name}" for name in model.aliases) or "none yet"
             raise NotFoundError(
                 f"model {model.name} has no alias {alias!r}",
-                cure=f"it has {known}; set one with mlops model promote {model.name}/1 --to {alias}",
+                cure=f"it has {known}; type mlops model promote {model.name}/1 --to {alias}",
             )
         return str(model.aliases[alias])
 
@@ -179,7 +187,11 @@ class ModelStore:
 
     def _choices(self, name: str) -> str:
         some = [v.reference for v in self.versions(name)[:5]]
-        return f"name one: {', '.join(some)}" if some else f"register one: mlops model register {name} RUN"
+        return (
+            f"name one: {', '.join(some)}"
+            if some
+            else f"register one: mlops model register {name} RUN"
+        )
 
     def _version(
         self,

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.backends.mlflow.errors import mlflow_errors
 from mlops_nb.backends.mlflow.store import ensure_store
-from mlops_nb.config import Settings
-from mlops_nb.datasets import DatasetVersion
 from mlops_nb.errors import AmbiguousError, NotFoundError, UsageError, did_you_mean
 from mlops_nb.references import RunReference, split_direction
 from mlops_nb.runs import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from mlflow import MlflowClient
+
+    from mlops_nb.config import Settings
+    from mlops_nb.datasets import DatasetVersion
 
 PAGE = 1000  # runs a request
 PARAM_LENGTH = 6000  # MLflow's own limit
@@ -159,7 +162,7 @@ class RunStore:
         return runs[:limit]
 
     def _last(self, mine: Mapping[str, str]) -> Run:
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in mine.items())
+        query = " and ".join(_equals(f"tags.`{key}`", value) for key, value in mine.items())
         runs = self.search(query, limit=1) or self.search(limit=1)
         if not runs:
             raise NotFoundError("there is no run yet", cure="type %mlops track in a notebook")
@@ -168,13 +171,14 @@ class RunStore:
     def _named(self, word: str) -> Run:
         if re.fullmatch(r"[0-9a-f]{32}", word):
             return self.get(word)
-        quoted = word.replace("'", "")
-        runs = self.search(f"attributes.run_name = '{quoted}'", limit=10)
+        runs = self.search(_equals("attributes.run_name", word), limit=10)
         if not runs and re.fullmatch(r"[0-9a-f]{4,31}", word):
             runs = [run for run in self.search(limit=50_000) if run.run_id.startswith(word)]
         if len(runs) > 1:
             some = ", ".join(f"{run.name} ({run.run_id[:10]})" for run in runs[:5])
-            raise AmbiguousError(f"{word!r} could be {len(runs)} runs: {some}", cure="give more of the id")
+            raise AmbiguousError(
+                f"{word!r} could be {len(runs)} runs: {some}", cure="give more of the id"
+            )
         if not runs:
             recent = [run.name for run in self.search(limit=200)]
             cure = did_you_mean(word, recent) or "type mlops runs to see what there is"
@@ -188,7 +192,8 @@ class RunStore:
         return Run(
             run_id=info.run_id,
             name=info.run_name or info.run_id[:8],
-            experiment=self._experiment_names.get(info.experiment_id) or self._look_up(info.experiment_id),
+            experiment=self._experiment_names.get(info.experiment_id)
+            or self._look_up(info.experiment_id),
             status=info.status,
             started=_time(info.start_time),
             ended=_time(info.end_time),
@@ -236,7 +241,7 @@ class RunStore:
         if found.lifecycle_stage == "deleted":
             raise UsageError(
                 f"experiment {name!r} was deleted",
-                cure=f"choose another name, or type mlflow experiments restore --experiment-id {found.experiment_id}",
+                cure=f"choose another, or: mlflow experiments restore -x {found.experiment_id}",
             )
         return str(found.experiment_id)
 
@@ -301,5 +306,14 @@ def _cut(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: str(value)[:TAG_LENGTH] for key, value in tags.items() if value is not None}
 
 
+def _equals(field: str, value: str) -> str:
+    """A comparison in MLflow's grammar, which cannot escape a quotation mark: `_` stands for one."""
+    if "'" not in value:
+        return f"{field} = '{value}'"
+    pattern = value.replace("'", "_")
+    return f"{field} LIKE '{pattern}'"
+
+
 def _finite(run: Run, metric: str) -> bool:
-    return math.isfinite(run.metrics.get(metric, math.nan))
+    """MLflow's database keeps an infinity as the largest float."""
+    return abs(run.metrics.get(metric, math.inf)) < sys.float_info.max
