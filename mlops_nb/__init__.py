@@ -12,75 +12,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_nb.api import (
         add_data as add_data,
-    )
-    from mlops_nb.api import (
         check as check,
-    )
-    from mlops_nb.api import (
         checkout_data as checkout_data,
-    )
-    from mlops_nb.api import (
         compare as compare,
-    )
-    from mlops_nb.api import (
         doctor as doctor,
-    )
-    from mlops_nb.api import (
         end as end,
-    )
-    from mlops_nb.api import (
         get_data as get_data,
-    )
-    from mlops_nb.api import (
         get_model as get_model,
-    )
-    from mlops_nb.api import (
         get_run as get_run,
-    )
-    from mlops_nb.api import (
         list_data as list_data,
-    )
-    from mlops_nb.api import (
         list_models as list_models,
-    )
-    from mlops_nb.api import (
         load_data as load_data,
-    )
-    from mlops_nb.api import (
         log as log,
-    )
-    from mlops_nb.api import (
         log_params as log_params,
-    )
-    from mlops_nb.api import (
         note as note,
-    )
-    from mlops_nb.api import (
         promote as promote,
-    )
-    from mlops_nb.api import (
         register_model as register_model,
-    )
-    from mlops_nb.api import (
         rollback as rollback,
-    )
-    from mlops_nb.api import (
         run_notebook as run_notebook,
-    )
-    from mlops_nb.api import (
         search_runs as search_runs,
-    )
-    from mlops_nb.api import (
         status as status,
-    )
-    from mlops_nb.api import (
         tag as tag,
-    )
-    from mlops_nb.api import (
         track as track,
-    )
-    from mlops_nb.api import (
-        workspace as workspace,
     )
     from mlops_nb.errors import MlopsError as MlopsError
 
@@ -90,7 +43,6 @@ _VERBS = (
     "add_data", "check", "checkout_data", "compare", "doctor", "end", "get_data", "get_model",
     "get_run", "list_data", "list_models", "load_data", "log", "log_params", "note", "promote",
     "register_model", "rollback", "run_notebook", "search_runs", "status", "tag", "track",
-    "workspace",
 )  # fmt: skip
 _HOMES = {**dict.fromkeys(_VERBS, "mlops_nb.api"), "MlopsError": "mlops_nb.errors"}
 

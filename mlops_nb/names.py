@@ -12,38 +12,22 @@ A definition under a condition counts, as reading cannot know whether it happens
 from __future__ import annotations
 
 import ast
-import builtins
 import sys
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_nb import scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-BUILTINS = frozenset(dir(builtins)) | {
-    *("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__"),
-    *("__builtins__", "__builtin__", "__class__", "__debug__", "WindowsError"),
-    *("exit", "quit", "copyright", "credits", "license", "help"),
-}
-NAMESPACES = ("globals", "locals", "vars", "dir")
-CATCH_ALL = ("NameError", "Exception", "BaseException")
 LAZY_ANNOTATIONS = sys.version_info >= (3, 14)
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-OTHER_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 READ_AS = {
-    "AsyncFunctionDef": "FunctionDef",
-    "AsyncFor": "For",
-    "AsyncWith": "With",
-    "DictComp": "ListComp",
-    "GeneratorExp": "ListComp",
-    "ImportFrom": "Import",
-    "SetComp": "ListComp",
-    "TryStar": "Try",
+    **{"AsyncFunctionDef": "FunctionDef", "AsyncFor": "For", "AsyncWith": "With"},
+    **{"SetComp": "ListComp", "DictComp": "ListComp", "GeneratorExp": "ListComp"},
+    **{"ImportFrom": "Import", "TryStar": "Try"},
 }
 
 
@@ -71,8 +55,8 @@ def names_of(source: str, *, lazy_annotations: bool = False) -> Names:
     SyntaxError, or RecursionError where Python itself could not compile the piece.
     """
     tree = parse_python(source)
-    reader = _Reader(lazy_annotations or LAZY_ANNOTATIONS or _has_future_annotations(tree))
-    reader.checked = frozenset(_checked_names(tree))
+    reader = _Reader(lazy_annotations or LAZY_ANNOTATIONS or scopes.has_future_annotations(tree))
+    reader.checked = frozenset(scopes.checked_names(tree))
     try:
         reader.visit(tree)
     except RecursionError:
@@ -87,31 +71,14 @@ def parse_python(source: str) -> ast.Module:
         return ast.parse(source)
 
 
-@dataclass
-class _Scope:
-    """`bound`: the names that live here; `outside`: those declared `global`."""
-
-    kind: Literal["module", "function", "class", "comprehension", "types"]
-    bound: set[str] = field(default_factory=set)
-    outside: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class _Loop:
-    """What the body of a loop binds, and how many conditions its first line stands under."""
-
-    bound: frozenset[str]
-    conditions: int
-
-
 class _Reader(ast.NodeVisitor):
     """Walks a tree in the order in which Python evaluates it."""
 
     def __init__(self, lazy_annotations: bool) -> None:
         self.lazy_annotations = lazy_annotations
         self.checked: frozenset[str] = frozenset()
-        self.scopes = [_Scope("module")]
-        self.loops: list[_Loop] = []
+        self.scopes = [scopes.Scope("module")]
+        self.loops: list[scopes.Loop] = []
         self.conditions = 0
         self.guards = 0
         self.defined: dict[str, int] = {}
@@ -148,14 +115,14 @@ class _Reader(ast.NodeVisitor):
             self._delete(node.id, node.lineno)
 
     def _read(self, name: str, line: int) -> None:
-        if self._is_local(name):
+        if scopes.is_local(name, self.scopes):
             return
         later = any(scope.kind == "function" for scope in self.scopes)
         if name in self.defined:
             if later:
                 self.relied.setdefault(name, line)
             return
-        if name in BUILTINS or self.guards or name in self.checked:
+        if name in scopes.BUILTINS or self.guards or name in self.checked:
             self.optional.setdefault(name, line)
         elif later:
             self.deferred.setdefault(name, line)
@@ -164,16 +131,6 @@ class _Reader(ast.NodeVisitor):
         else:
             self.used.setdefault(name, line)
 
-    def _is_local(self, name: str) -> bool:
-        directly = True  # a class body's names are seen by that body alone
-        for scope in reversed(self.scopes):
-            if name in scope.outside:
-                return False
-            if name in scope.bound and (directly or scope.kind != "class"):
-                return True
-            directly = directly and scope.kind == "types"
-        return False
-
     def _comes_round(self, name: str) -> bool:
         """Read under a condition in a loop that binds it: the second turn finds it."""
         return any(name in loop.bound and self.conditions > loop.conditions for loop in self.loops)
@@ -181,7 +138,7 @@ class _Reader(ast.NodeVisitor):
     def _bind(self, name: str, line: int) -> None:
         if self.scopes[-1].kind == "comprehension" and name in self.scopes[-1].bound:
             return
-        scope = next(s for s in reversed(self.scopes) if s.kind not in ("comprehension", "types"))
+        scope = scopes.binding_scope(self.scopes)
         if scope.kind == "module" or name in scope.outside:
             self.defined.setdefault(name, line)
             self.deleted.discard(name)
@@ -204,7 +161,7 @@ class _Reader(ast.NodeVisitor):
     # scopes
 
     @contextmanager
-    def _inside(self, scope: _Scope) -> Iterator[None]:
+    def _inside(self, scope: scopes.Scope) -> Iterator[None]:
         self.scopes.append(scope)
         yield
         self.scopes.pop()
@@ -222,11 +179,13 @@ class _Reader(ast.NodeVisitor):
             if node is not None:
                 self.visit(node)
 
-    def visit_FunctionDef(self, node: Function) -> None:
+    def visit_FunctionDef(self, node: scopes.Function) -> None:
         self._all(node.decorator_list)
         self._all([*node.args.defaults, *node.args.kw_defaults])
-        with self._inside(_type_parameters(node)):
-            self._annotations([*(arg.annotation for arg in _arguments(node.args)), node.returns])
+        with self._inside(scopes.type_scope(node)):
+            self._annotations(
+                [*(arg.annotation for arg in scopes.arguments_of(node.args)), node.returns]
+            )
             self._bind(node.name, node.lineno)  # before the body, which may call itself
             self._body_later(node.args, node.body)
 
@@ -234,28 +193,23 @@ class _Reader(ast.NodeVisitor):
         self._all([*node.args.defaults, *node.args.kw_defaults])
         self._body_later(node.args, [node.body])
 
-    def _body_later(self, arguments: ast.arguments, body: Iterable[ast.AST]) -> None:
-        body = list(body)
-        bound = {arg.arg for arg in _arguments(arguments)} | set(_bindings(body))
-        outside, foreign = _declared(body, ast.Global), _declared(body, ast.Nonlocal)
+    def _body_later(self, arguments: ast.arguments, body: Sequence[ast.AST]) -> None:
         guards, self.guards = self.guards, 0  # a handler around a def does not catch its calls
-        with self._inside(_Scope("function", bound - outside - foreign, outside)):
+        with self._inside(scopes.function_scope(arguments, body)):
             self._all(body)
         self.guards = guards
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._all(node.decorator_list)
-        with self._inside(_type_parameters(node)):
+        with self._inside(scopes.type_scope(node)):
             self._all([*node.bases, *node.keywords])
-            own = {"__module__", "__qualname__"}
-            with self._inside(_Scope("class", own, _declared(node.body, ast.Global))):
+            with self._inside(scopes.class_scope(node)):
                 self._all(node.body)
         self._bind(node.name, node.lineno)
 
-    def visit_ListComp(self, node: Comprehension) -> None:
+    def visit_ListComp(self, node: scopes.Comprehension) -> None:
         self.visit(node.generators[0].iter)  # the only part that sees a class body's names
-        bound = {name for part in node.generators for name in _bindings([part.target])}
-        with self._inside(_Scope("comprehension", bound)):
+        with self._inside(scopes.comprehension_scope(node)):
             for number, part in enumerate(node.generators):
                 self._all([part.iter] if number else [])
                 self._all([part.target, *part.ifs])
@@ -263,7 +217,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_TypeAlias(self, node: ast.AST) -> None:
         name: ast.Name = node.name  # type: ignore[attr-defined]
-        with self._inside(_type_parameters(node)), self._inside(_Scope("function")):
+        with self._inside(scopes.type_scope(node)), self._inside(scopes.Scope("function")):
             self.visit(node.value)  # type: ignore[attr-defined]
         self._bind(name.id, name.lineno)
 
@@ -295,14 +249,14 @@ class _Reader(ast.NodeVisitor):
         for alias in node.names:
             self.star |= alias.name == "*"
             if alias.name != "*":
-                self._bind(alias.asname or _top(alias.name), node.lineno)
+                self._bind(scopes.imported(alias), node.lineno)
 
     def visit_Global(self, node: ast.Global) -> None:
         """A declaration reads nothing."""
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
-        with self._counting(conditions=1, guards=int(_never_runs(node.test))):
+        with self._counting(conditions=1, guards=int(scopes.never_runs(node.test))):
             self._all(node.body)
         with self._counting(conditions=1):
             self._all(node.orelse)
@@ -327,14 +281,13 @@ class _Reader(ast.NodeVisitor):
 
     def _loop(self, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
         with self._counting(conditions=1):
-            self.loops.append(_Loop(frozenset(_bindings(body)), self.conditions))
+            self.loops.append(scopes.Loop(frozenset(scopes.bindings(body)), self.conditions))
             self._all(body)
             self.loops.pop()
             self._all(orelse)
 
     def visit_Try(self, node: ast.Try) -> None:
-        caught = any(_catches_name_error(handler.type) for handler in node.handlers)
-        with self._counting(conditions=1, guards=int(caught)):
+        with self._counting(conditions=1, guards=int(scopes.catches_name_error(node))):
             self._all(node.body)
         with self._counting(conditions=1):
             self._all([*node.handlers, *node.orelse])
@@ -350,11 +303,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
         self._all(node.items)
-        calls = [
-            item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)
-        ]
-        caught = any(_is_catch_all(argument) for call in calls for argument in call.args)
-        with self._counting(guards=int(caught)):
+        with self._counting(guards=int(scopes.catches_name_error(node))):
             self._all(node.body)
 
     def visit_Match(self, node: ast.Match) -> None:
@@ -380,117 +329,12 @@ class _Reader(ast.NodeVisitor):
     # names made behind the reader's back
 
     def visit_Call(self, node: ast.Call) -> None:
-        function = node.func
-        if isinstance(function, ast.Name) and function.id == "exec" and len(node.args) == 1:
-            self.star = True
-        if isinstance(function, ast.Attribute) and _is_namespace(function.value):
-            self.star |= function.attr in ("update", "setdefault", "push")
+        self.star |= scopes.binds_unseen(node)
         self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        if isinstance(node.ctx, ast.Store) and _is_namespace(node.value):
-            self.star = True
+        self.star |= scopes.binds_unseen(node)
         self.generic_visit(node)
-
-
-def _arguments(arguments: ast.arguments) -> list[ast.arg]:
-    single = [arg for arg in (arguments.vararg, arguments.kwarg) if arg]
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *single]
-
-
-def _type_parameters(node: ast.AST) -> _Scope:
-    """The scope of `def f[T]`; empty before Python 3.12, which has no such thing."""
-    return _Scope("types", {parameter.name for parameter in getattr(node, "type_params", [])})
-
-
-def _bindings(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """The names that these nodes bind in their own scope, not in functions or classes within."""
-    for node in nodes:
-        yield from _own_bindings(node)
-        if isinstance(node, COMPREHENSIONS):
-            yield from _walrus(node)
-        elif not isinstance(
-            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
-        ):
-            yield from _bindings(ast.iter_child_nodes(node))
-
-
-def _own_bindings(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-            yield name
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            yield name
-        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-            yield from (alias.asname or _top(alias.name) for alias in aliases)
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
-            yield name
-        case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-            yield name
-
-
-def _walrus(node: Comprehension) -> Iterator[str]:
-    """A walrus in a comprehension binds in the scope around it."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.NamedExpr):
-            yield from _bindings([inner.target])
-
-
-def _declared(body: Iterable[ast.AST], kind: type[ast.Global | ast.Nonlocal]) -> frozenset[str]:
-    found: set[str] = set()
-    for node in body:
-        if isinstance(node, kind):
-            found.update(node.names)
-        elif not isinstance(node, (*OTHER_SCOPES, ast.expr)):
-            found.update(_declared(ast.iter_child_nodes(node), kind))
-    return frozenset(found)
-
-
-def _top(module: str) -> str:
-    return module.partition(".")[0]
-
-
-def _never_runs(test: ast.expr) -> bool:
-    if isinstance(test, ast.Constant):
-        return not test.value
-    return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"
-
-
-def _catches_name_error(caught: ast.expr | None) -> bool:
-    if isinstance(caught, ast.Tuple):
-        return any(_is_catch_all(kind) for kind in caught.elts)
-    return caught is None or _is_catch_all(caught)
-
-
-def _is_catch_all(kind: ast.expr) -> bool:
-    return isinstance(kind, ast.Name) and kind.id in CATCH_ALL
-
-
-def _is_namespace(node: ast.expr) -> bool:
-    """`globals()`, `locals()`, `vars()`, `get_ipython()` or `get_ipython().user_ns`."""
-    if isinstance(node, ast.Attribute) and node.attr == "user_ns":
-        return True
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
-        return False
-    return node.func.id in (*NAMESPACES, "get_ipython")
-
-
-def _checked_names(tree: ast.AST) -> Iterator[str]:
-    """The names that the piece itself asks for by `"x" in globals()`."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Compare(left=ast.Constant(value=str(name)), comparators=[namespace]):
-                if _is_namespace(namespace):
-                    yield name
-
-
-def _has_future_annotations(tree: ast.Module) -> bool:
-    return any(
-        isinstance(node, ast.ImportFrom)
-        and node.module == "__future__"
-        and any(alias.name == "annotations" for alias in node.names)
-        for node in tree.body
-    )
 
 
 def _read_roughly(tree: ast.AST) -> Names:

@@ -13,17 +13,13 @@ from __future__ import annotations
 import ast
 import enum
 import io
-import json
-import math
 import re
 import tokenize
-import warnings
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import ParameterError, did_you_mean
+from mlops_nb.literals import EXAMPLES, NO_LITERAL, fit_value, kind_of, native, parse_word, same
 from mlops_nb.names import parse_python
 from mlops_nb.tables import short
 
@@ -42,20 +38,11 @@ class Default(enum.Enum):
 
 
 REQUIRED, COMPUTED = Default.REQUIRED, Default.COMPUTED
-BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-KINDS: dict[type, str] = {
-    **{bool: "bool", int: "int", float: "float", str: "str", dict: "dict"},
-    **{list: "list", tuple: "list", set: "list", frozenset: "list"},
-}
 LABELS = {
     **{label: label for label in ("int", "float", "bool", "str", "date", "datetime", "Path")},
     **dict.fromkeys(("list", "List", "Sequence", "Iterable", "tuple", "Tuple"), "list"),
     **dict.fromkeys(("set", "Set", "frozenset"), "list"),
     **dict.fromkeys(("dict", "Dict", "Mapping"), "dict"),
-}
-EXAMPLES = {
-    **{"int": "3", "float": "0.5", "bool": "true or false", "list": "[1, 2]", "dict": '{"a": 1}'},
-    **{"date": "2026-01-31", "datetime": "2026-01-31T12:00", "Path": "data/flights.csv"},
 }
 
 
@@ -118,8 +105,8 @@ class Schema:
         ):
             return None
         try:
-            return self._fit(parameter, _parse(parameter.type, text))
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            return self._fit(parameter, parse_word(parameter.type, text))
+        except NO_LITERAL:
             raise self._ill_typed(parameter, text) from None
 
     def _declared(self, name: Any) -> Parameter:
@@ -139,14 +126,14 @@ class Schema:
         )
 
     def _fit(self, parameter: Parameter, value: Any) -> Any:
-        value = _plain(value)
+        value = native(value)
         if value is None and (parameter.optional or parameter.type == "any"):
             return None
         try:
-            fitted = _fitted(parameter.type, parameter.item, value)
+            fitted = fit_value(parameter.type, parameter.item, value)
         except (ValueError, TypeError, OverflowError):
             raise self._ill_typed(parameter, value) from None
-        if parameter.choices and not any(_same(fitted, choice) for choice in parameter.choices):
+        if parameter.choices and not any(same(fitted, choice) for choice in parameter.choices):
             raise self._ill_typed(parameter, value)
         return fitted
 
@@ -228,7 +215,7 @@ def _with_default(parameter: Parameter, value: ast.expr | None) -> Parameter:
         return parameter
     try:
         default = ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+    except NO_LITERAL:
         return replace(parameter, default=COMPUTED)
     return replace(parameter, default=default, optional=parameter.optional or default is None)
 
@@ -240,8 +227,8 @@ def _inferred(parameter: Parameter, value: ast.expr) -> Parameter:
             called = label if label in ("date", "datetime", "Path") else "any"
             return replace(parameter, type=called)
     try:
-        return replace(parameter, type=KINDS.get(type(ast.literal_eval(value)), "any"))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return replace(parameter, type=kind_of(ast.literal_eval(value)))
+    except NO_LITERAL:
         return parameter
 
 
@@ -302,7 +289,7 @@ def _literal(parameter: Parameter, parts: list[ast.expr]) -> Parameter:
     except (ValueError, TypeError):
         return parameter
     choices = tuple(value for value in values if value is not None)
-    kinds = {KINDS.get(type(value), "any") for value in choices}
+    kinds = {kind_of(value) for value in choices}
     kind = kinds.pop() if len(kinds) == 1 else "any"
     return replace(parameter, type=kind, choices=choices, optional=len(choices) < len(values))
 
@@ -337,101 +324,6 @@ def _split_comment(comment: str) -> tuple[ast.expr | None, str]:
     match = re.match(r"type:\s*(\S+)\s*(.*)", comment)
     hint = _expression(match[1]) if match else None
     return (hint, match[2]) if match and hint else (None, comment)
-
-
-def _parse(kind: str, text: str) -> Any:
-    """Text as a value of one type. Raises ValueError and its like where it is none."""
-    if kind in ("str", "date", "datetime", "Path"):
-        return text
-    if kind == "any":
-        return _any(text)
-    word = text.strip()
-    if kind == "bool":
-        return BOOLEANS.get(word.lower(), text)
-    if kind == "int":
-        return int(word)
-    if kind == "float":
-        return _finite(float(word))
-    return _literal_of(word)
-
-
-def _any(text: str) -> Any:
-    try:
-        return _literal_of(text.strip())
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return text
-
-
-def _literal_of(text: str) -> Any:
-    """A JSON literal, else a Python literal, with finite numbers."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = ast.literal_eval(text)
-    return _finite(_plain(value))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(value)
-    if isinstance(value, (list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            _finite(item)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Scalars and arrays of numpy as Python's values; tuples and sets as lists."""
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return value.tolist()
-    if hasattr(value, "dtype") and hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, (set, frozenset)):
-        return sorted(
-            (_plain(item) for item in value), key=lambda item: (str(type(item)), str(item))
-        )
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _fitted(kind: str, item: str, value: Any) -> Any:
-    """The value as one of its declared type. Raises ValueError, TypeError, OverflowError."""
-    if kind == "list" and isinstance(value, list):
-        return [_fitted(item, "any", part) for part in value]
-    if kind == "dict" and isinstance(value, dict):
-        return {key: _fitted(item, "any", part) for key, part in value.items()}
-    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in ("date", "datetime"):
-        return _fitted_time(kind, value)
-    if kind == "Path" and isinstance(value, (str, Path)) and str(value):
-        return Path(value)
-    if (
-        kind == "any"
-        or KINDS.get(type(value)) == kind
-        or (kind == "str" and isinstance(value, str))
-    ):
-        return value
-    raise ValueError(value)
-
-
-def _fitted_time(kind: str, value: Any) -> date:
-    if isinstance(value, str):
-        value = date.fromisoformat(value) if kind == "date" else datetime.fromisoformat(value)
-    if kind == "datetime" and isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day)
-    if isinstance(value, datetime) is (kind == "datetime") and isinstance(value, date):
-        return value
-    raise ValueError(value)
-
-
-def _same(value: Any, choice: Any) -> bool:
-    return type(value) is type(choice) and bool(value == choice)
 
 
 def _expected(parameter: Parameter) -> str:

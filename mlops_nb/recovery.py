@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.errors import UsageError
 from mlops_nb.journal import orphans
-from mlops_nb.runs import EXCEPTION, FAILED_CELL, PREFIX, ExecutedCell, executed_notebook
+from mlops_nb.runs import ENDED, EXCEPTION, FAILED_CELL, PREFIX, ExecutedCell, executed_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +29,11 @@ def close_orphans(runs: Runs, journal_folder: Path, *, tracking: str) -> list[st
         opened = [r["run_id"] for r in orphan.records if r["op"] == "open"]
         cells = _cells_of(orphan.records)
         for run_id in (run_id for run_id in opened if run_id not in ended):
-            _close_orphan(runs, run_id, cells, at=orphan.last_seen)
-            closed.append(run_id)
+            with suppress(UsageError):  # somebody has deleted the run since
+                if runs.get(run_id).status in ENDED:
+                    continue  # it had failed before the process died: that stays its cause
+                _close_orphan(runs, run_id, cells, at=orphan.last_seen)
+                closed.append(run_id)
         orphan.path.unlink(missing_ok=True)
     return closed
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.errors import UsageError
 from mlops_nb.references import direction_of
 from mlops_nb.tables import Shown, Table, display, printable
 
@@ -167,6 +168,20 @@ class Comparison(Shown):
                 for run in self.runs
             ),
         )
+
+
+def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as floats; what is no number is refused by name."""
+    values: dict[str, float] = {}
+    for name, value in metrics.items():
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"metric {name} is {type(value).__name__} {str(value)[:40]!r}, not a number",
+                cure=f"log text with %mlops tag {name}=… or log_params",
+            ) from None
+    return values
 
 
 def executed_notebook(cells: Sequence[ExecutedCell]) -> str:

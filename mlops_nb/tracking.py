@@ -30,6 +30,7 @@ from mlops_nb.runs import (
     PREFIX,
     SOURCE,
     ExecutedCell,
+    checked_metrics,
     describe_exception,
     executed_notebook,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mlops_nb.datasets import DatasetVersion
+    from mlops_nb.runs import Run
 
 
 class Runs(Protocol):
@@ -53,6 +55,7 @@ class Runs(Protocol):
     def log_input(self, run_id: str, dataset: DatasetVersion, *, context: str) -> None: ...
     def end(self, run_id: str, status: str, *, at: float | None = None) -> None: ...
     def reopen(self, run_id: str) -> None: ...
+    def get(self, run_id: str) -> Run: ...
 
 
 @dataclass(eq=False)
@@ -161,11 +164,13 @@ class Tracker:
 
     def leave_scope(self, run: OpenRun, error: BaseException | None) -> None:
         with self._lock:
-            if error is not None:
-                self._fail(run, error, cell=None)
+            with failures_warned("ending a run"):
+                if error is not None and not _is_clean_exit(error):
+                    self._fail(run, error, cell=self._running_cell())
             self._scopes.remove(run)
             self._scope.set(self._scopes[-1] if self._scopes else None)
-            self._close(run)
+            with failures_warned("ending a run"):
+                self._close(run)
 
     def current(self) -> OpenRun | None:
         """Where a log of this thread goes."""
@@ -295,10 +300,13 @@ class Tracker:
             return run.run_id
 
     def shut_down(self) -> None:
-        """The process ends in good order: so do its runs."""
+        """The process ends in good order: so do its runs.
+
+        What cannot be ended now keeps its journal, for the next process to end it.
+        """
         if os.getpid() != self._pid:
             return
-        with self._lock:
+        with self._lock, failures_warned("ending the runs"):
             self._settle()
             for run in [*reversed(self._scopes), *([self.run] if self.run else [])]:
                 self._close(run)
@@ -375,6 +383,10 @@ class Tracker:
         self.runs.log_text(run.run_id, executed_notebook(cells), "notebook/executed.ipynb")
         self.runs.set_tags(run.run_id, tags)
 
+    def _running_cell(self) -> str | None:
+        cells = self._cells()
+        return cells[-1].label if cells and cells[-1].duration is None else None
+
     def _write(self, record: Mapping[str, Any]) -> None:
         """To the journal, which begins with the first run."""
         if self._journal is None:
@@ -393,20 +405,6 @@ def failures_warned(what: str) -> Iterator[None]:
         yield
     except MlopsError as error:
         sys.stderr.write(f"mlops_nb: {what} failed: {error}\n")
-
-
-def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics as floats; what is no number is refused by name."""
-    values: dict[str, float] = {}
-    for name, value in metrics.items():
-        try:
-            values[name] = float(value)
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"metric {name} is {type(value).__name__} {str(value)[:40]!r}, not a number",
-                cure=f"log text with %mlops tag {name}=… or log_params",
-            ) from None
-    return values
 
 
 def _is_clean_exit(error: BaseException) -> bool:

@@ -18,11 +18,11 @@ from mlops_nb.backends.session import Session
 from mlops_nb.config import Settings, find_root, read_settings
 from mlops_nb.errors import MlopsError, NotFoundError, StoreError, UsageError
 from mlops_nb.files import write_atomically
+from mlops_nb.health import Ailment, Diagnosis, Status
 from mlops_nb.models import ModelList
 from mlops_nb.notebooks import Notebook
 from mlops_nb.references import DataReference, ModelReference, RunReference, check_alias, check_name
 from mlops_nb.runs import Comparison, Run
-from mlops_nb.status import Ailment, Diagnosis, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

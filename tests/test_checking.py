@@ -86,6 +86,13 @@ def test_the_verdict_comes_first_and_counts() -> None:
     assert checked("install").verdict.endswith("as far as reading can tell: 1 warning")
 
 
+def test_errors_alone_make_the_exit_code_of_a_failed_check() -> None:
+    assert checked("train").exit_code == 0
+    assert checked("install").exit_code == 0  # a warning
+    assert checked("star").exit_code == 1
+    assert checked("unparsable").exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("sources", "message", "cure"),
     [
@@ -126,6 +133,11 @@ def test_a_name_is_reported_once_where_it_is_first_needed() -> None:
         ("cd ..",),
         ("async def f(): ...", "await f()", "async with f() as x: x"),
         ("%%bash --out text\nls", "text"),
+        ("%mlops track", "%mlops tag rate=0.1", "%mlops log auc", "%mlops end"),
+        ("%mlops", "seen = %mlops runs --last 3", "seen"),
+        ("%%mlops track flights --name a\nx = 1", "x"),
+        ("%capture out",),
+        ("%%capture out\n%mlops track\nx = 1", "out, x"),
         ("for i in range(3):\n    if i: print(prev)\n    prev = i",),
         ("print('\\d')",),
         ("",),
@@ -133,6 +145,19 @@ def test_a_name_is_reported_once_where_it_is_first_needed() -> None:
 )
 def test_what_runs_raises_no_error(sources: tuple[str, ...]) -> None:
     assert check(*sources).errors == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [("%%mlops track\nqqq", 2), ("%%capture out\nx = 1\nqqq", 3), ("%mlops track\nqqq", 2)],
+)
+def test_the_python_in_and_below_such_a_magic_is_read(source: str, line: int) -> None:
+    assert found(check(source)) == [("error", "undefined-name", 1, line)]
+
+
+@pytest.mark.parametrize("source", ["%mlops tag rate=0.1", "%capture rate", "%capture rate = 1"])
+def test_the_words_of_a_line_magic_define_nothing(source: str) -> None:
+    assert found(check(source, "rate")) == [("error", "undefined-name", 2, 1)]
 
 
 def test_what_a_broken_cell_may_define_is_not_reported_as_well() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mlops_nb.datasets import Added, Column, DatasetList, DatasetVersion, TableFormat, table_format
+from mlops_nb.tables import plain
 
 FLIGHTS = DatasetVersion(
     name="flights",
@@ -77,6 +78,21 @@ def test_added_tells_a_new_version_from_an_unchanged_one():
     assert str(Added(FLIGHTS, is_new=False)) == "unchanged: flights@v3 holds this already"
     assert Added(FLIGHTS, is_new=False).to_dict()["is_new"] is False
     assert Added(FLIGHTS, is_new=True).to_dict()["reference"] == "flights@v3"
+
+
+def test_added_is_flat_in_json_the_versions_keys_beside_is_new():
+    added = json.loads(json.dumps(plain(Added(FLIGHTS, is_new=True)), allow_nan=False))
+    assert added.pop("is_new") is True
+    assert added == FLIGHTS.to_dict()
+    facts = ("reference", "name", "version", "digest", "rows", "added_bytes")
+    assert [added[key] for key in facts] == [
+        "flights@v3",
+        "flights",
+        3,
+        FLIGHTS.digest,
+        336_776,
+        1_000,
+    ]
 
 
 def test_a_list_has_a_row_for_each_version():

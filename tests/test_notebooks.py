@@ -116,6 +116,9 @@ def test_an_old_format_is_refused_with_the_command_that_converts_it(tmp_path: Pa
         ("\n\n%%capture out\n%time x = y", {"out", "x"}, {"y"}),
         ("%%capture --no-stderr out\n%%time\nx = 1", {"out", "x"}, set()),
         ("%%mlops track\nx = y", {"x"}, {"y"}),
+        ("%%mlops track flights --name a\nx = y", {"x"}, {"y"}),
+        ("%%mlops track\n%%capture out\nx = y", {"out", "x"}, {"y"}),
+        ("%%capture out\n%mlops track\nx = y", {"out", "x"}, {"y"}),
         ("%%timeit -n 3 s = 1\nx = f(s)\n[x for _ in g]", {"_"}, {"f", "g"}),
         ("%%timeit\n# nothing", set(), set()),
         ("%timeit -n 10 -r3 f(a)", {"_"}, {"f", "a"}),
@@ -146,6 +149,27 @@ def test_magics_define_and_need_what_running_them_would(
     names = names_of(python_of(source))
     assert set(names.defined) == defined
     assert set(names.used) - {"get_ipython"} == needed
+
+
+@pytest.mark.parametrize(
+    ("source", "defined"),
+    [
+        ("%mlops track", set()),
+        ("%mlops tag rate=0.1", set()),
+        ("%mlops log auc", set()),
+        ("%time %mlops track", set()),
+        ("seen = %mlops runs", {"seen"}),
+        ("for i in ():\n    %mlops end", {"i"}),
+        ("%capture out", set()),
+        ("%capture out = 1", set()),
+    ],
+)
+def test_the_words_of_a_line_magic_with_a_grammar_of_its_own_are_no_python(
+    source: str, defined: set[str]
+) -> None:
+    names = names_of(python_of(source))
+    assert set(names.defined) == defined
+    assert set(names.optional) | set(names.used) == {"get_ipython"}
 
 
 @pytest.mark.parametrize(

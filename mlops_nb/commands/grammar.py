@@ -33,7 +33,7 @@ class Caller:
 
     @property
     def workspace(self) -> Workspace:
-        return api.workspace(env=self.env)
+        return api.current_workspace(env=self.env)
 
     def variable(self, name: str) -> Any:
         """The notebook's variable of this name."""

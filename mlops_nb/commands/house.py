@@ -9,7 +9,7 @@ import click
 from mlops_nb.commands.grammar import Caller, Command, pass_caller
 
 if TYPE_CHECKING:
-    from mlops_nb.status import Diagnosis
+    from mlops_nb.health import Diagnosis
 
 
 @click.command(cls=Command)

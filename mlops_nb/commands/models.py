@@ -67,7 +67,7 @@ def promote(caller: Caller, reference: str, alias: str) -> Promotion:
 
 @model.command()
 @click.argument("name", metavar="NAME", shell_complete=complete_model)
-@click.option("--alias", default="champion", show_default=True)
+@click.option("--alias", default="champion", show_default=True, help="Which alias to move.")
 @pass_caller
 def rollback(caller: Caller, name: str, alias: str) -> Promotion:
     """Point an alias at the version it stood on before; again walks further back."""

@@ -83,7 +83,7 @@ def run(
         given |= _mapping(text, "-y")
     given |= {name: schema.parse(name, text) for name, text in typed}
     given |= dict(raw)
-    workspace = api.workspace(notebook.resolve().parent, env=caller.env)
+    workspace = api.current_workspace(notebook.resolve().parent, env=caller.env)
     return workspace.run_notebook(notebook, output, parameters=given, progress=caller.interactive)
 
 

@@ -108,7 +108,7 @@ def end(caller: Caller) -> Run:
 
 @click.command(cls=Command)
 @click.argument("metrics", nargs=-1, required=True, metavar="NAME[=VALUE]…")
-@click.option("--step", type=int, default=0, show_default=True)
+@click.option("--step", type=int, default=0, show_default=True, help="Where on the metric's axis.")
 @pass_caller
 def log(caller: Caller, metrics: tuple[str, ...], step: int) -> None:
     """Log metrics; a bare word is the notebook's variable of that name."""

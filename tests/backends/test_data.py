@@ -700,6 +700,39 @@ def test_a_full_disk_at_any_call_of_a_later_add_keeps_the_versions_there_are(
     assert first_success(monkeypatch, lambda n: store.add(frames[n], "table"), check) > 8
 
 
+def test_a_full_disk_at_any_call_of_an_alias_leaves_the_old_or_the_new_one(store, monkeypatch):
+    for number in (1, 2):
+        store.add(pd.DataFrame({"a": [number]}), "table")
+    store.set_alias("table@v1", "prod")
+
+    def check(number, failure):
+        done = "table@v2 is prod now, but the disk did not confirm it" in str(failure)
+        assert done or "is full" in str(failure)
+        assert store.get("table@prod").version == (2 if done else 1)
+        assert files_below(store.folder / "aliases") == ["table/prod.json"]
+        assert files_below(store.folder / "tmp") == []
+        store.set_alias("table@v1", "prod")
+
+    assert first_success(monkeypatch, lambda _: store.set_alias("table@v2", "prod"), check) > 4
+    assert store.get("table@prod").version == 2
+
+
+def test_a_folder_that_is_not_permitted_is_named_and_not_called_full(store, tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    store.add(pd.DataFrame({"a": [1]}), "table")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", refuse)
+        with pytest.raises(
+            StoreError, match=r"tmp/\w+ is not permitted.*nothing was added; choose"
+        ):
+            store.add(pd.DataFrame({"a": [2]}), "table")
+        with pytest.raises(StoreError, match=r"is not permitted.*nothing was replaced.*--to"):
+            store.checkout("table", tmp_path / "new folder" / "file")
+    assert [v.version for v in store.versions("table")] == [1]
+
+
 def test_a_full_disk_at_any_call_of_a_checkout_keeps_what_was_there(
     store, folder, tmp_path, monkeypatch
 ):

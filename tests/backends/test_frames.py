@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.backends import frames
+from mlops_nb.backends import digests, frames
 from mlops_nb.datasets import TableFormat
 from mlops_nb.errors import UsageError
 
@@ -104,7 +104,7 @@ def test_copies_slices_and_concatenations_of_a_frame_have_its_digest():
 
 def test_a_frame_is_longer_than_one_block_and_every_block_counts(monkeypatch):
     frame = big_frame()
-    monkeypatch.setattr(frames, "BLOCK", 1000)
+    monkeypatch.setattr(digests, "BLOCK", 1000)
     before = digest(frame)
     for row in (0, 999, 1000, 336_775):
         changed = frame.copy()

@@ -152,7 +152,6 @@ def test_last_is_the_newest_of_mine_and_else_the_newest(runs):
     mine = {"mlflow.user": "ada", "mlflow.source.name": "/w/it's \"mine\".ipynb"}
     run = ended(runs, tags=mine)
     twin = ended(runs, "it's mine")
-    twin = ended(runs, "it's mine")
     other = ended(runs, tags={"mlflow.user": "bob"})
     assert find(runs, "it's mine").run_id == twin.run_id
     assert find(runs, "last", mine=mine).run_id == run.run_id

@@ -1,4 +1,4 @@
-"""The outside parts, real ones on 127.0.0.1: kernels, JupyterLab, Chromium, PostgreSQL, MLflow's server.
+"""The outside parts, real ones on 127.0.0.1: JupyterLab, Chromium, PostgreSQL, MLflow's server.
 
 A part that is missing is an error, never a skip: `.ci/run` installs them.
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 
@@ -43,6 +44,20 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+TRACKED = (  # a notebook that trains two models: two runs
+    "%load_ext mlops_nb\n%mlops track",
+    "import pandas as pd\n"
+    "frame = pd.DataFrame({'delay': range(40), 'late': [n % 3 == 0 for n in range(40)]})\n"
+    "%mlops data add frame flights",
+    "import mlops_nb as mlops\nflights = mlops.load_data('flights@v1')",
+    "from sklearn.linear_model import LogisticRegression\n"
+    "LogisticRegression().fit(flights[['delay']], flights['late'])\n"
+    "%mlops log auc=0.7",
+    "from sklearn.tree import DecisionTreeClassifier\n"
+    "DecisionTreeClassifier(max_depth=2).fit(flights[['delay']], flights['late'])\n"
+    "%mlops log auc=0.9",
+    "%mlops end",
+)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -137,6 +152,20 @@ def kernel(environment: Mapping[str, str]) -> Callable[..., Any]:
             manager.shutdown_kernel()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def track_two_runs(kernel: Callable[..., Any]) -> Callable[[Path], None]:
+    """A notebook, executed in a real kernel: two runs on `flights@v1`, a model in each."""
+
+    def track(folder: Path) -> None:
+        cells = [nbformat.v4.new_code_cell(source) for source in TRACKED]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "trees.ipynb")
+        with kernel(folder) as running:
+            for source in TRACKED:
+                running.run(source)
+
+    return track
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
@@ -317,7 +346,9 @@ class Lab:
 
     def address(self, notebook: Path) -> str:
         """`reset`: without the layout that an earlier test left."""
-        return f"{self.server.url}/lab/tree/{notebook.relative_to(self.root)}?token={self.token}&reset"
+        return (
+            f"{self.server.url}/lab/tree/{notebook.relative_to(self.root)}?token={self.token}&reset"
+        )
 
     def end_kernels(self) -> None:
         for session in json.loads(self._call("GET", "/api/sessions")):
@@ -332,9 +363,7 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(
-    environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Lab]:
+def lab(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     base = tmp_path_factory.mktemp("lab")
     root = Path(shutil.copytree(EXAMPLES, base / "notebooks"))
     (root / "mlops.toml").touch()

@@ -116,7 +116,7 @@ def _sweep(parent: Path) -> None:
 
 
 def to_json(value: dict[str, Any]) -> bytes:
-    """A file of the store: UTF-8, an entry a line; ValueError for NaN."""
+    """An object as it stands in a file of the store, UTF-8."""
     return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
 
 

@@ -26,6 +26,8 @@ from mlflow.entities import RunStatus
 from mlflow.tracking import fluent
 from mlflow.utils.autologging_utils.client import MlflowAutologgingQueueingClient
 
+from mlops_nb.backends.mlflow.requirements import inference
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -76,6 +78,8 @@ class Redirection:
         ):
             self._wrap(owner, name, replacement)
         self._wrap_transformer_logging()
+        quick = inference(mlflow.models.infer_pip_requirements)
+        self._wrap(mlflow.models, "infer_pip_requirements", quick)
 
     def uninstall(self) -> None:
         for owner, name, original in reversed(self._originals):
