@@ -128,7 +128,7 @@ def _complete_record(
     """Every step leaves a run, closed, with the outcome and the executed notebook."""
     left = list(runs.search(f"tags.`{STEP}` = '{step}'"))
     for run in left:
-        if run.status not in ("FINISHED", "FAILED", "KILLED"):
+        if run.status not in ENDED:
             runs.end(run.run_id, RUN_STATUS[outcome.status])
     names = {run.run_id: run.name for run in left}
     if not _tells(left, outcome):

@@ -19,6 +19,7 @@ EXCEPTION = f"{PREFIX}exception"
 FAILED_CELL = f"{PREFIX}failed_cell"
 NOTE = "mlflow.note.content"
 SOURCE = "mlflow.source.name"  # the notebook or script
+ENDED = ("FINISHED", "FAILED", "KILLED")
 COLUMN_WIDTH = 32  # of one run in a comparison as text, characters
 NAMED = 8  # params that only some runs have, named before "and 20 more"
 
