@@ -13,7 +13,7 @@ from mlops_nb.errors import UsageError
 from mlops_nb.files import write_atomically
 from mlops_nb.notebooks import python_of
 from mlops_nb.parameters import Schema, read_schema
-from mlops_nb.runs import EXCEPTION, FAILED_CELL, PREFIX, Run
+from mlops_nb.runs import ENDED, EXCEPTION, FAILED_CELL, PREFIX, Run
 from mlops_nb.steps import RUN_STATUS, Outcome, StepResult
 
 if TYPE_CHECKING:

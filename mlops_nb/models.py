@@ -132,7 +132,8 @@ def standing(promotions: Iterable[Promotion], current: int | None) -> list[int]:
     last: Promotion | None = None
     for entry in sorted(promotions, key=lambda p: p.number):
         stack = _met(stack, last, entry.previous)
-        stack = _cut_back(stack, entry.version) if entry.kind == "rollback" else [*stack, entry.version]
+        back = entry.kind == "rollback"
+        stack = _cut_back(stack, entry.version) if back else [*stack, entry.version]
         last = entry
     return _met(stack, last, current)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import UsageError
 from mlops_nb.journal import orphans
-from mlops_nb.runs import ENDED, EXCEPTION, FAILED_CELL, PREFIX, ExecutedCell, executed_notebook
+from mlops_nb.runs import EXCEPTION, FAILED_CELL, PREFIX, ExecutedCell, executed_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def close_orphans(runs: Runs, journal_folder: Path, *, tracking: str) -> list[st
         cells = _cells_of(orphan.records)
         for run_id in (run_id for run_id in opened if run_id not in ended):
             with suppress(UsageError):  # somebody has deleted the run since
-                if runs.get(run_id).status in ENDED:
+                if runs.get(run_id).status != "RUNNING":
                     continue  # it had failed before the process died: that stays its cause
                 _close_orphan(runs, run_id, cells, at=orphan.last_seen)
                 closed.append(run_id)

@@ -24,6 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 from traitlets.config import Config
 
 import mlops_nb as mlops
+from mlops_nb import api
 from mlops_nb.backends.session import Session
 from mlops_nb.errors import UsageError
 from mlops_nb.runs import EXCEPTION, FAILED_CELL
@@ -368,7 +369,7 @@ def test_a_forked_child_neither_logs_to_nor_ends_the_run(folder):
             mlops.log(x=1)
         except UsageError:
             refused = True
-        mlops.workspace().tracker.shut_down()
+        api.current_workspace().tracker.shut_down()
         os._exit(0 if refused else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert mlops.get_run("last").status == "RUNNING"
@@ -534,7 +535,7 @@ DYING = "import mlops_nb as mlops\nrun = mlops.track()\n{}\nimport os; os.kill(o
 
 
 def test_a_run_that_had_failed_before_its_process_died_keeps_its_cause(folder):
-    failing = "mlops.workspace().tracker.process_failed(ValueError('no rows'))"
+    failing = "from mlops_nb import api\napi.current_workspace().tracker.process_failed(ValueError('no rows'))"
     python(DYING.format(failing), cwd=folder)
     assert mlops.get_run("last").verdict == "FAILED: ValueError: no rows"
 
@@ -578,7 +579,7 @@ def run_by_nbclient(path: Path) -> None:
 
 
 def run_by_mlops(path: Path) -> None:
-    result = mlops.workspace().run_notebook(path)
+    result = api.current_workspace().run_notebook(path)
     assert (result.status, result.cell, result.cause) == ("failed", "3", "ValueError: no rows left")
 
 

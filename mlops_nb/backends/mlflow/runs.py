@@ -307,7 +307,7 @@ def _cut(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _equals(field: str, value: str) -> str:
-    """A comparison in MLflow's grammar, which cannot escape a quotation mark: `_` stands for one."""
+    """A comparison; MLflow's grammar escapes no quotation mark, so `_` stands for one."""
     if "'" not in value:
         return f"{field} = '{value}'"
     pattern = value.replace("'", "_")
