@@ -38,9 +38,9 @@ def mlops(line: str, cell: str | None = None) -> Any:
 
     shell = attached_shell()
     caller = Caller(namespace=shell.namespace if shell else {}, interactive=True)
-    value = _invoke(line, caller)
     if cell is not None:
-        return _hold(value, cell, line)
+        return _hold(line, caller, cell)
+    value = _invoke(line, caller)
     if hasattr(value, "start"):
         value = value.start()
     if hasattr(value, "raise_for_status"):
@@ -54,10 +54,15 @@ def words_of(group: Group, line: str) -> list[str]:
 
     command: click.Command | None = group
     words: list[str] = []
-    for match in WORD.finditer(line):
+    tokens = WORD.finditer(line)
+    for match in tokens:
         if not isinstance(command, click.Group):
             break
         words.append(match.group())
+        if option := _option(command, match.group()):
+            if not option.is_flag and "=" not in match.group() and (value := next(tokens, None)):
+                words += _split(value.group())
+            continue
         command = command.commands.get(match.group())
         if getattr(command, "raw", False):
             return [*words, *_raw_words(command, line[match.end() :])]  # type: ignore[arg-type]
@@ -82,12 +87,17 @@ def _invoke(line: str, caller: Any) -> Any:
         ) from None
 
 
-def _hold(value: Any, cell: str, line: str) -> Any:
-    """Run a cell as the body of what the command answered."""
+def _hold(line: str, caller: Any, cell: str) -> Any:
+    """Run a cell as the body of what the command answers."""
+    from mlops_nb.commands import holds_body
+
     shell = attached_shell()
-    if not hasattr(value, "__enter__") or shell is None:
+    if shell is None or not holds_body(_group(), words_of(_group(), line)):
         verb = (line.split() or ["(status)"])[0]
         raise UsageError(f"%%mlops {verb} takes no cell", cure=f"write %mlops {line}")
+    value = _invoke(line, caller)
+    if value is None:
+        return None  # it was asked for help
     with value:
         return shell.execute_body(cell)
 
@@ -163,12 +173,13 @@ def _complete(_: Any, event: Any) -> list[str]:
 
     from mlops_nb.commands import Caller
 
-    words = event.line.lstrip("%").split(" ")[1:]
+    *words, word = event.text_until_cursor.lstrip("%").split(" ")[1:] or [""]
+    known = word.removesuffix(event.symbol)  # IPython's words end at @ and :, ours do not
     shell = attached_shell()
     caller = Caller(namespace=shell.namespace if shell else {})
     complete = ShellComplete(_group(), {"obj": caller}, "mlops", "_MLOPS_COMPLETE")
-    found = complete.get_completions([word for word in words[:-1] if word], event.symbol)
-    return [item.value for item in found if item.type == "plain"]
+    found = complete.get_completions([word for word in words if word], word)
+    return [item.value.removeprefix(known) for item in found if item.type == "plain"]
 
 
 def _offer_store() -> None:

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mlops_nb.errors import MlopsError
+from mlops_nb.errors import MlopsError, UsageError
 from mlops_nb.names import names_of
 from mlops_nb.notebooks import Notebook, python_of
 from mlops_nb.runs import ExecutedCell
@@ -65,11 +65,13 @@ class Shell:
         tree = ast.parse(self.shell.transform_cell(source))
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         name = self.shell.compile.cache(source, self.shell.execution_count, raw_code=source)
-        exec(self.shell.compile(tree, name, "exec"), self.namespace)
-        if last is None:
-            return None
-        expression = ast.Expression(last.value)
-        return eval(self.shell.compile(expression, name, "eval"), self.namespace)
+        try:
+            body = self.shell.compile(tree, name, "exec")
+            value = last and self.shell.compile(ast.Expression(last.value), name, "eval")
+        except SyntaxError as error:
+            raise _explained(error) from None
+        exec(body, self.namespace)
+        return eval(value, self.namespace) if value else None
 
     @property
     def namespace(self) -> dict[str, Any]:
@@ -265,6 +267,15 @@ def _is_plain(value: Any) -> bool:
         "datetime",
         "pathlib",
         "numpy",
+    )
+
+
+def _explained(error: SyntaxError) -> Exception:
+    """IPython runs a cell with a top-level `await` in its own loop, which a body has not."""
+    if "outside function" not in str(error.msg) or "await" not in str(error.text or error.msg):
+        return error
+    return UsageError(
+        "a tracked cell cannot await", cure="write with mlops.track(…): in a plain cell instead"
     )
 
 

@@ -12,7 +12,7 @@ from mlops_nb import api
 from mlops_nb.errors import NotFoundError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
     from mlops_nb.workspace import Workspace
@@ -73,9 +73,10 @@ def common_options() -> list[click.Parameter]:
 class Command(click.Command):
     """A command with the options that all have. `raw`: the rest of a notebook line as it is."""
 
-    def __init__(self, *args: Any, raw: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, raw: bool = False, holds: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.raw = raw
+        self.holds = holds  # takes a body: a cell, or a program after --
         self.context_settings = {**SETTINGS, **self.context_settings}
         self.params += common_options()
 
@@ -102,6 +103,15 @@ class Group(click.Group):
 
 
 Group.group_class = Group
+
+
+def holds_body(group: Group, words: Iterable[str]) -> bool:
+    """Whether the command that these words name takes a body."""
+    command: click.Command = group
+    for word in words:
+        if isinstance(command, click.Group):
+            command = command.commands.get(word, command)
+    return getattr(command, "holds", False)
 
 
 def group_of(*modules: ModuleType) -> Group:

@@ -78,7 +78,7 @@ class Scope(AbstractContextManager["Scope"]):
         return self.workspace.runs.get(run_id)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, holds=True)
 @click.argument("words", nargs=-1, metavar="[EXPERIMENT] [-- PROGRAM…]")
 @click.option("--name", help="The run's name; default: the notebook's name and a number.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tag the run.")

@@ -266,7 +266,8 @@ class Postgresql:
 
     @property
     def uri(self) -> str:
-        return f"postgresql://mlops:{self.password}@127.0.0.1:{self.port}/postgres"
+        """With the driver named: which one a bare `postgresql:` means depends on SQLAlchemy."""
+        return f"postgresql+psycopg2://mlops:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def create(self) -> None:
         secret = self.folder / "password"

@@ -12,6 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from playwright.sync_api import expect
 
+from mlops_nb.commands import group
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -106,10 +108,7 @@ def test_the_store_holds_what_the_page_shows(tour: Locator, lab: Lab, store: Mlf
     for run in (first, second):
         assert run.info.run_name in shown
         assert f"{run.data.metrics['test_auc']:.4g}" in shown
-        assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["flights"] * len(
-            run.inputs.dataset_inputs
-        )
-        assert run.inputs.dataset_inputs
+        assert {each.dataset.name for each in run.inputs.dataset_inputs} == {"flights"}
     champion = store.get_model_version_by_alias("flights-late", "champion")
     best = max((first, second), key=lambda run: run.data.metrics["test_auc"])
     assert champion.run_id == best.info.run_id
@@ -170,20 +169,18 @@ def test_tab_offers_the_commands(page: Page, lab: Lab, notebook: Callable[..., P
     panel = opened(page, lab, notebook("%load_ext mlops_nb", ""))
     run_all(panel)
     editor = panel.locator(".jp-CodeCell").nth(1).locator(".cm-content")
-    editor.click()
-    page.keyboard.type("%mlops co")
-    page.keyboard.press("Tab")
-    page.wait_for_timeout(3000)
-    page.screenshot(path="/tmp/e2/tab1.png")
-    page.keyboard.press("Escape")
-    page.keyboard.press("Backspace")
-    page.keyboard.press("Backspace")
-    page.keyboard.press("Tab")
-    page.wait_for_timeout(3000)
-    page.screenshot(path="/tmp/e2/tab2.png")
     offered = page.locator(".jp-Completer .jp-Completer-match")
-    print(offered.all_text_contents())
-    assert 0
+    editor.click()
+    page.keyboard.type("%mlops ")
+    page.keyboard.press("Tab")
+    expect(offered.filter(has_text="track")).to_have_count(1)
+    assert set(group().commands) <= {text.strip() for text in offered.all_text_contents()}
+    page.keyboard.press("Escape")
+    page.keyboard.type("co")
+    page.keyboard.press("Tab")
+    expect(offered).to_have_text(["compare"])
+    page.keyboard.press("Enter")
+    expect(editor).to_have_text("%mlops compare")
 
 
 # -- seeing and doing ------------------------------------------------------------------------

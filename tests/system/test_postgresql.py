@@ -46,7 +46,7 @@ def stopped(postgresql: Postgresql) -> Iterator[Postgresql]:
 
 
 def test_runs_of_a_kernel_are_in_the_database(place: Terminal, postgresql: Postgresql) -> None:
-    with psycopg2.connect(postgresql.uri) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(postgresql.uri.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT name, status, source_name FROM runs ORDER BY start_time")
         found = cursor.fetchall()
         cursor.execute("SELECT DISTINCT name FROM datasets")
