@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import shell_complete
 
 from mlops_nb.backends.session import Session
 from mlops_nb.commands import Caller, Group, group, holds_body
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+COMPLETE = "_MLOPS_COMPLETE"  # the variable of click's protocol
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its exit code."""
+    """Run one command and leave with its exit code; or complete one, if the shell asks for that."""
+    if asked := os.environ.get(COMPLETE):
+        sys.exit(shell_complete(group(), {"obj": Caller()}, "mlops", COMPLETE, asked))
     sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))
 
 

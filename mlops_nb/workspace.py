@@ -254,7 +254,7 @@ class Workspace:
 
     def status(self) -> Status:
         run = self.open_run
-        runs = self.runs.search(limit=3) if self._has_store() else []
+        runs = self.runs.search(limit=3) if self.has_store() else []
         return Status(
             workspace=self.root,
             env=self.settings.env,
@@ -311,7 +311,7 @@ class Workspace:
             return None
         return self.tracker.current()
 
-    def _has_store(self) -> bool:
+    def has_store(self) -> bool:
         embedded = self.settings.embedded
         return embedded is None or embedded.exists()
 

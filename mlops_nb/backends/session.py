@@ -43,7 +43,8 @@ class Session:
     def __init__(self) -> None:
         self._tracker: Tracker | None = None
         self._redirection: Any = None
-        self._default_tracking: str | None = None
+        self._offered: str | None = None  # what we put into MLFLOW_TRACKING_URI
+        self._given: str | None = None  # what stood there before
         self._excepthook: Any = None
 
     @staticmethod
@@ -79,10 +80,11 @@ class Session:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment as others set it, without the default that we put there."""
+        """The environment as others set it, without the store that we put there."""
         environ = dict(os.environ)
-        if self._default_tracking and environ.get(TRACKING) == self._default_tracking:
+        if self._offered and environ.get(TRACKING) == self._offered:
             del environ[TRACKING]
+            environ |= {TRACKING: self._given} if self._given else {}
         return environ
 
     @property
@@ -114,8 +116,8 @@ class Session:
     def offer_store(self, settings: Settings) -> None:
         """Let plain MLflow calls, from any folder, meet the workspace's store."""
         uri = settings.tracking
-        if os.environ.setdefault(TRACKING, uri) == uri:
-            self._default_tracking = uri
+        if TRACKING not in os.environ:
+            os.environ[TRACKING] = self._offered = uri
 
     def attach(self, tracker: Tracker, settings: Settings) -> None:
         """Hear of cells, MLflow calls and the end of the process for `tracker`; once."""
@@ -126,7 +128,10 @@ class Session:
 
         os.environ.pop("MLFLOW_RUN_ID", None)  # a worker that inherits it would end our run
         forget_run(os.environ.get("MLOPS_NB_RUN_ID"))
+        given = self.environ.get(TRACKING)
         start_autologging(settings.tracking, settings.registry)
+        if os.environ.get(TRACKING) != given:  # MLflow writes there what it is told
+            self._offered, self._given = os.environ.get(TRACKING), given
         self._tracker, self._redirection = tracker, Redirection(tracker)
         self._redirection.install()
         atexit.register(tracker.shut_down)

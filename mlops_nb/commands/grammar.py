@@ -146,5 +146,6 @@ def _choose_env(ctx: click.Context, _: click.Parameter, value: str | None) -> No
         ctx.ensure_object(Caller).env = value
 
 
-def _environments(*_: Any) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in ("dev", "test", "prod")]
+def _environments(*arguments: Any) -> list[CompletionItem]:
+    *_, incomplete = arguments
+    return [CompletionItem(n) for n in ("dev", "test", "prod") if n.startswith(incomplete)]
