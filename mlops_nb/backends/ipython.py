@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -272,7 +273,7 @@ def _is_plain(value: Any) -> bool:
 
 def _explained(error: SyntaxError) -> Exception:
     """IPython runs a cell with a top-level `await` in its own loop, which a body has not."""
-    if "outside function" not in str(error.msg) or "await" not in str(error.text or error.msg):
+    if not re.match(r"'?(await|async)\w*\b.* outside ", str(error.msg)):
         return error
     return UsageError(
         "a tracked cell cannot await", cure="write with mlops.track(…): in a plain cell instead"

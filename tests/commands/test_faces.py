@@ -1,4 +1,5 @@
-"""One contract over the three faces: the same words mean the same in notebook, terminal and Python."""
+# mypy: disable-error-code="no-untyped-call"
+"""One contract over the three faces: the same words mean the same on each."""
 
 from __future__ import annotations
 
@@ -7,9 +8,8 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
@@ -24,6 +24,9 @@ from mlops_nb.cli import call
 from mlops_nb.errors import MlopsError
 from mlops_nb.tables import plain
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, template_cache: Path) -> Path:
@@ -31,6 +34,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, template_cache: Path) -> 
     made = tmp_path_factory.mktemp("prepared") / "made"
     made.mkdir()
     with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLOPS_NB_ENV"):
+            patch.delenv(name, raising=False)  # what a test before us left
         patch.setenv("MLOPS_NB_CACHE", str(template_cache))
         patch.chdir(made)
         (made / "mlops.toml").touch()
@@ -45,7 +50,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, template_cache: Path) -> 
     return there
 
 
-def _fill(place) -> None:
+def _fill(place: Any) -> None:
     place.add_data(Path("flights.csv"), "flights", message="first")
     for number, auc in enumerate((0.8, 0.9), 1):
         run = place.track("flights", name=f"train-{number:02d}")
@@ -54,11 +59,14 @@ def _fill(place) -> None:
         place.log_params({"depth": number})
         model = place.runs.client.create_logged_model("1", name="model", source_run_id=run.run_id)
         place.runs.client.finalize_logged_model(model.model_id, "READY")
-        place.runs.client.log_outputs(run.run_id, models=[LoggedModelOutput(model.model_id, step=0)])
+        place.runs.client.log_outputs(
+            run.run_id, models=[LoggedModelOutput(model.model_id, step=0)]
+        )
         place.end()
         place.register_model("churn", run.run_id)
-    place.promote("churn/1", to="champion")
-    place.promote("churn/2", to="champion")
+    for alias in ("champion", "staging"):
+        place.promote("churn/1", to=alias)
+        place.promote("churn/2", to=alias)
 
 
 @pytest.fixture
@@ -130,10 +138,12 @@ class TerminalError(Exception):
 FACES = (by_magic, by_terminal, by_python)
 
 READING = {
-    "": lambda: mlops.status(),
+    "": mlops.status,
     "runs": lambda: mlops.search_runs(last=20),
     "runs 'metrics.auc > 0.85'": lambda: mlops.search_runs("metrics.auc > 0.85"),
-    "runs --order-by 'metrics.auc ASC' --last 1": lambda: mlops.search_runs(order_by=["metrics.auc ASC"], last=1),
+    "runs --order-by 'metrics.auc ASC' --last 1": lambda: mlops.search_runs(
+        order_by=["metrics.auc ASC"], last=1
+    ),
     "runs --experiment flights": lambda: mlops.search_runs(experiment="flights"),
     "show last": lambda: mlops.get_run("last"),
     "show best:log_loss": lambda: mlops.get_run("best:log_loss"),
@@ -141,21 +151,23 @@ READING = {
     "compare train-01 train-02": lambda: mlops.compare("train-01", "train-02"),
     "compare --last 2": lambda: mlops.compare(last=2),
     "compare --best auc": lambda: mlops.compare(best="auc"),
-    "data list": lambda: mlops.list_data(),
+    "data list": mlops.list_data,
     "data list flights": lambda: mlops.list_data("flights"),
     "data show flights@v1": lambda: mlops.get_data("flights@v1"),
     "data load flights": lambda: mlops.load_data("flights"),
-    "model list": lambda: mlops.list_models(),
+    "model list": mlops.list_models,
     "model list churn": lambda: mlops.list_models("churn"),
     "model show churn@champion": lambda: mlops.get_model("churn@champion"),
     "model show churn/1": lambda: mlops.get_model("churn/1"),
     "check messy.ipynb": lambda: mlops.check("messy.ipynb"),
-    "doctor": lambda: mlops.doctor(),
+    "doctor": mlops.doctor,
 }
 
 
 @pytest.mark.parametrize("words", READING)
-def test_a_reading_command_gives_the_same_json_on_every_face(place, words):
+def test_a_reading_command_gives_the_same_json_on_every_face(
+    place: Callable[[str], Path], words: Any
+) -> None:
     folder = place("work")
     before = _files(folder)
     values = [face(words, READING[words]) for face in FACES]
@@ -164,7 +176,7 @@ def test_a_reading_command_gives_the_same_json_on_every_face(place, words):
     assert _files(folder) == before, "reading changes no file"
 
 
-def _log(words: str):
+def _log(words: str) -> Any:
     def steps() -> Any:
         mlops.track("flights", name="mine", tags={"team": "north"})
         mlops.log(auc=0.7)
@@ -177,17 +189,22 @@ def _log(words: str):
 
 
 WRITING = {
-    "data add flights.csv small -m why": lambda: mlops.add_data("flights.csv", "small", message="why"),
+    "data add flights.csv small -m why": lambda: mlops.add_data(
+        "flights.csv", "small", message="why"
+    ),
     "data checkout flights@v1 --to out": lambda: mlops.checkout_data("flights@v1", "out"),
     "model register late train-01": lambda: mlops.register_model("late", "train-01"),
     "model register churn best:auc": lambda: mlops.register_model("churn", "best:auc"),
     "model promote churn/2 --to prod": lambda: mlops.promote("churn/2", to="prod"),
     "model rollback churn": lambda: mlops.rollback("churn"),
+    "model rollback churn --alias staging": lambda: mlops.rollback("churn", alias="staging"),
 }
 
 
 @pytest.mark.parametrize("words", WRITING)
-def test_a_writing_command_has_the_same_effect_on_every_face(place, words):
+def test_a_writing_command_has_the_same_effect_on_every_face(
+    place: Callable[[str], Path], words: Any
+) -> None:
     effects = []
     for face in FACES:
         folder = place(face.__name__)
@@ -199,13 +216,17 @@ def test_a_writing_command_has_the_same_effect_on_every_face(place, words):
     assert _effects(unchanged) != effects[0], "the command did something"
 
 
-def test_a_run_is_the_same_written_by_magic_by_python_and_by_a_program(place):
+def test_a_run_is_the_same_written_by_magic_by_python_and_by_a_program(
+    place: Callable[[str], Path],
+) -> None:
     runs = []
     for face in ("magic", "python", "program"):
         place(face)
         _TRACKING[face]()
         run = mlops.get_run("mine").to_dict()
-        runs.append({key: run[key] for key in ("name", "experiment", "status", "params", "metrics")})
+        runs.append(
+            {key: run[key] for key in ("name", "experiment", "status", "params", "metrics")}
+        )
         runs[-1]["tags"] = {k: run["tags"].get(k) for k in ("team", "owner", "mlflow.note.content")}
         leave()
     assert runs[0] == runs[1] == runs[2]
@@ -227,9 +248,21 @@ def _by_magic() -> None:
 
 def _by_program() -> None:
     program = (
-        "import mlops_nb as m; m.log(auc=0.7); m.log_params(depth=3); m.note('a try'); m.tag(owner='ada')"
+        "import mlops_nb as m; m.log(auc=0.7); m.log_params(depth=3); "
+        "m.note('a try'); m.tag(owner='ada')"
     )
-    words = ["track", "flights", "--name", "mine", "-t", "team=north", "--", sys.executable, "-c", program]
+    words = [
+        "track",
+        "flights",
+        "--name",
+        "mine",
+        "-t",
+        "team=north",
+        "--",
+        sys.executable,
+        "-c",
+        program,
+    ]
     assert call(words) == 0
     leave()
 
@@ -253,7 +286,7 @@ REFUSED = {
     "model register x nosuch": (2, lambda: mlops.register_model("x", "nosuch")),
     "check nosuch.ipynb": (2, lambda: mlops.check("nosuch.ipynb")),
     "log auc=1": (2, lambda: mlops.log(auc=1)),
-    "end": (2, lambda: mlops.end()),
+    "end": (2, mlops.end),
 }
 
 
@@ -268,7 +301,9 @@ def _refusal(face: Callable[..., Any], words: str, function: Callable[[], Any]) 
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_a_refusal_is_the_same_line_and_exit_code_on_every_face(place, words):
+def test_a_refusal_is_the_same_line_and_exit_code_on_every_face(
+    place: Callable[[str], Path], words: Any
+) -> None:
     folder = place("work")
     before = _files(folder)
     code, function = REFUSED[words]
@@ -280,11 +315,13 @@ def test_a_refusal_is_the_same_line_and_exit_code_on_every_face(place, words):
     assert _files(folder) == before, "a refusal changes no file"
 
 
-def test_a_broken_store_is_the_same_line_and_exit_code_on_every_face(place):
+def test_a_broken_store_is_the_same_line_and_exit_code_on_every_face(
+    place: Callable[[str], Path],
+) -> None:
     folder = place("work")
     leave()
     (folder / "mlflow.db").write_bytes(b"not a database at all " * 200)
-    refusals = {_refusal(face, "runs", lambda: mlops.search_runs()) for face in FACES}
+    refusals = {_refusal(face, "runs", mlops.search_runs) for face in FACES}
     [(line, exit_code)] = refusals
     assert exit_code == 5
     assert "mlflow.db" in line
@@ -304,8 +341,12 @@ def _effects(folder: Path) -> dict[str, Any]:
     leave()
     place = api.current_workspace(folder)
     return {
-        "data": [(v.reference, v.digest, v.message, v.source) for v in place.datasets.listing().versions],
-        "models": [(v.reference, v.aliases, v.run_name, v.datasets) for v in place.list_models().versions],
+        "data": [
+            (v.reference, v.digest, v.message, v.source) for v in place.datasets.listing().versions
+        ],
+        "models": [
+            (v.reference, v.aliases, v.run_name, v.datasets) for v in place.list_models().versions
+        ],
         "moves": [
             (p.alias, p.number, p.version, p.previous, p.kind)
             for name in ("churn", "late")

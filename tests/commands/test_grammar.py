@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from click.shell_completion import ShellComplete
 
@@ -8,8 +9,14 @@ from mlops_nb.commands import Caller, group, holds_body
 from mlops_nb.commands.grammar import Command, Group
 from mlops_nb.errors import NotFoundError, UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
-def walk(command: click.Command, words: tuple[str, ...] = ()):
+    import click
+
+
+def walk(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[Any]:
     yield words, command
     for name, sub in getattr(command, "commands", {}).items():
         yield from walk(sub, (*words, name))
@@ -19,13 +26,15 @@ EVERYTHING = dict(walk(group()))
 
 
 @pytest.mark.parametrize("words", EVERYTHING, ids=" ".join)
-def test_every_command_says_in_one_sentence_what_it_does(words):
+def test_every_command_says_in_one_sentence_what_it_does(words: Any) -> None:
     text = EVERYTHING[words].help
     assert text and text.strip()[-1] in ".…"
 
 
-@pytest.mark.parametrize("words", [w for w, c in EVERYTHING.items() if not isinstance(c, Group)], ids=" ".join)
-def test_every_command_has_h_json_and_env(words):
+@pytest.mark.parametrize(
+    "words", [w for w, c in EVERYTHING.items() if not isinstance(c, Group)], ids=" ".join
+)
+def test_every_command_has_h_json_and_env(words: Any) -> None:
     command = EVERYTHING[words]
     assert isinstance(command, Command)
     options = {name for parameter in command.params for name in parameter.opts}
@@ -40,7 +49,7 @@ def test_every_command_has_h_json_and_env(words):
         (["show", "track"], False), ([], False), (["data", "track"], False), (["note"], False),
     ],
 )  # fmt: skip
-def test_only_track_holds_a_cell_or_a_program(words, held):
+def test_only_track_holds_a_cell_or_a_program(words: Any, held: Any) -> None:
     assert holds_body(group(), words) is held
 
 
@@ -53,12 +62,15 @@ def test_only_track_holds_a_cell_or_a_program(words, held):
         (["data", "zzz"], "no command mlops data zzz; there is add, checkout, list, load, show"),
     ],
 )
-def test_an_unknown_command_is_answered_by_the_nearest(args, words):
-    with pytest.raises(UsageError, match=words), group().make_context("mlops", args, obj=Caller()) as ctx:
+def test_an_unknown_command_is_answered_by_the_nearest(args: Any, words: Any) -> None:
+    with (
+        pytest.raises(UsageError, match=words),
+        group().make_context("mlops", args, obj=Caller()) as ctx,
+    ):
         group().invoke(ctx)
 
 
-def test_a_variable_is_the_notebooks_and_a_terminal_has_none():
+def test_a_variable_is_the_notebooks_and_a_terminal_has_none() -> None:
     assert Caller(namespace={"auc": 0.5}).variable("auc") == 0.5
     with pytest.raises(NotFoundError, match="no variable 'acu'; did you mean auc"):
         Caller(namespace={"auc": 0.5, "_hidden": 1}).variable("acu")
@@ -67,7 +79,7 @@ def test_a_variable_is_the_notebooks_and_a_terminal_has_none():
 
 
 @pytest.mark.parametrize("words", [["--json", "show"], ["show", "--json"]])
-def test_json_and_env_may_stand_before_or_after_the_command(words, folder):
+def test_json_and_env_may_stand_before_or_after_the_command(words: Any, folder: Path) -> None:
     caller = Caller()
     (folder / "mlops.toml").write_text("[env.test]\n")
     group().make_context("mlops", ["--env", "test"], obj=caller, resilient_parsing=True)
@@ -86,6 +98,8 @@ def test_json_and_env_may_stand_before_or_after_the_command(words, folder):
         (["model", "promote", "x/1"], "--", ["--to", "--json", "--env", "--help"]),
     ],
 )
-def test_completion_knows_commands_and_options(words, last, expected, folder):
+def test_completion_knows_commands_and_options(
+    words: Any, last: Any, expected: Any, folder: Path
+) -> None:
     complete = ShellComplete(group(), {"obj": Caller()}, "mlops", "_MLOPS_COMPLETE")
     assert [item.value for item in complete.get_completions(words, last)] == expected
