@@ -65,8 +65,10 @@ def words_of(group: Group, line: str) -> list[str]:
             continue
         command = command.commands.get(match.group())
         if getattr(command, "raw", False):
-            return [*words, *_raw_words(command, line[match.end() :])]  # type: ignore[arg-type]
-    return _split(line)
+            rest = line[match.end() :]
+            text = rest if getattr(command, "verbatim", False) else _without_comment(rest)
+            return [*words, *_raw_words(command, text)]  # type: ignore[arg-type]
+    return _split(_without_comment(line))
 
 
 def _invoke(line: str, caller: Any) -> Any:
@@ -132,6 +134,12 @@ def _split(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{line!r}: {error}", cure="close the quotation mark") from None
+
+
+def _without_comment(line: str) -> str:
+    """The line up to a lone `#`: IPython hands a magic its comment too."""
+    starts = (match.start() for match in WORD.finditer(line) if match.group() == "#")
+    return line[: next(starts, len(line))].rstrip()
 
 
 def _raw_words(command: click.Command, rest: str) -> list[str]:

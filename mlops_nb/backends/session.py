@@ -45,7 +45,7 @@ class Session:
         self._redirection: Any = None
         self._offered: str | None = None  # what we put into MLFLOW_TRACKING_URI
         self._given: str | None = None  # what stood there before
-        self._excepthook: Any = None
+        self._hooks: Any = None  # sys.excepthook and sys.exit as they were
 
     @staticmethod
     @cache
@@ -76,7 +76,10 @@ class Session:
 
     @property
     def stem(self) -> str | None:
-        return self.source.stem if self.source else None
+        """The name of the notebook or script; of a package run by `-m`, the package's."""
+        if self.source is None:
+            return None
+        return self.source.parent.name if self.source.stem == "__main__" else self.source.stem
 
     @property
     def environ(self) -> dict[str, str]:
@@ -147,8 +150,8 @@ class Session:
         self._tracker.shut_down()
         atexit.unregister(self._tracker.shut_down)
         self._redirection.uninstall()
-        if self._excepthook is not None:
-            sys.excepthook, self._excepthook = self._excepthook, None
+        if self._hooks is not None:
+            (sys.excepthook, sys.exit), self._hooks = self._hooks, None
         self._tracker = self._redirection = None
 
     def _watch_exceptions(self) -> None:

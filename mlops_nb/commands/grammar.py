@@ -71,12 +71,24 @@ def common_options() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command with the options that all have. `raw`: the rest of a notebook line as it is."""
+    """A command with the options that all have.
 
-    def __init__(self, *args: Any, raw: bool = False, holds: bool = False, **kwargs: Any) -> None:
+    `raw` gets the rest of a notebook line in one piece, `verbatim` with what looks like a comment;
+    `holds` takes a body: a cell, or a program after `--`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        raw: bool = False,
+        verbatim: bool = False,
+        holds: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.raw = raw
-        self.holds = holds  # takes a body: a cell, or a program after --
+        self.raw = raw or verbatim
+        self.verbatim = verbatim
+        self.holds = holds
         self.context_settings = {**SETTINGS, **self.context_settings}
         self.params += common_options()
 

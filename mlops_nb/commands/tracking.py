@@ -116,7 +116,7 @@ def log(caller: Caller, metrics: tuple[str, ...], step: int) -> None:
     caller.workspace.log(values, step=step)
 
 
-@click.command(cls=Command, raw=True)
+@click.command(cls=Command, verbatim=True)
 @click.argument("text")
 @pass_caller
 def note(caller: Caller, text: str) -> None:
