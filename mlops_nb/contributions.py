@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from mlops_nb.datasets import DatasetVersion
     from mlops_nb.runs import ExecutedCell
@@ -46,12 +46,23 @@ class Contributions:
         """What the cell has given, to be added to."""
         return self._by_cell.setdefault(_key(cell), Given(cell.number if cell else 0))
 
-    def of_all(self) -> list[Given]:
-        return list(self._by_cell.values())
+    def carried(
+        self, cell: ExecutedCell | None, above: Sequence[ExecutedCell] | None, *, same_pass: bool
+    ) -> Given:
+        """What a next run that begins in `cell` takes over.
 
-    def of_cells(self, cells: Iterable[ExecutedCell]) -> list[Given]:
-        """What the cells have given, as far as they gave to this run."""
-        return [self._by_cell[cell.key] for cell in cells if cell.key in self._by_cell]
+        `above` are the cells that it depends on; None if nobody knows, then all is taken over. In
+        the same pass of the cell (a second model in a loop) the data it has loaded stays too.
+        """
+        keys = set(self._by_cell) if above is None else {each.key for each in above} - {_key(cell)}
+        taken = Given(0)
+        for key, given in self._by_cell.items():
+            if key in keys:
+                taken.params |= given.params
+                taken.fitted |= given.fitted
+            if key in keys or (same_pass and key == _key(cell)):
+                taken.inputs += given.inputs
+        return taken
 
 
 def _key(cell: ExecutedCell | None) -> str:

@@ -1,9 +1,9 @@
 """The open runs of one process, from `track` to the end, whatever happens in between.
 
 A *notebook run* is opened by `track` and lives across cells until `end`, the next `track`, a
-second trained model, a repeated cell (see contributions.py), or the end of the process. A *scope* (`%%mlops track`, `with mlops.track`)
-lives inside its block and is a child of the notebook run. Where both are open, logs go to the
-innermost scope of their thread.
+second trained model, a repeated cell (see contributions.py), or the end of the process. A *scope*
+(`%%mlops track`, `with mlops.track`) lives inside its block and is a child of the notebook run.
+Where both are open, logs go to the innermost scope of their thread.
 
 A cell that raises sets FAILED (interrupted: KILLED) in the store at once. If the same cell then
 succeeds the run goes on; else it stays so. What happened is also appended to the journal, from
@@ -19,7 +19,6 @@ from dataclasses import asdict
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.contributions import Given
 from mlops_nb.errors import UsageError
 from mlops_nb.handles import OpenRun, failures_warned
 from mlops_nb.journal import Journal
@@ -304,33 +303,23 @@ class Tracker:
         self._close(run)
         following = OpenRun(self, run.experiment, _counted(run.name), run.tags)
         self.run = self._open(following, link={f"{PREFIX}{relation}": run.run_id})
-        self._carry(run, following, relation)
+        self._carry(run, following, same_pass=relation == "sibling_of")
         return following
 
-    def _carry(self, run: OpenRun, following: OpenRun, relation: str) -> None:
+    def _carry(self, run: OpenRun, following: OpenRun, *, same_pass: bool) -> None:
         """What the cells above gave holds for the next run too; tagged as not its own."""
-        if self._cell is None or self._upstream is None:
-            carried = run.given.of_all()
-        else:
-            carried = run.given.of_cells(
-                c for c in self._upstream(self._cell) if c.key != self._cell.key
-            )
-            if relation == "sibling_of":  # the same pass of the same cell: its data stays
-                carried.append(Given(0, inputs=run.given.of(self._cell).inputs))
-        params: dict[str, str] = {}
-        for given in carried:
-            params |= given.params
-            for dataset, context in given.inputs:
-                self.runs.log_input(following.run_id, dataset, context=context)
-        if any(given.fitted for given in carried):
-            logged = self.runs.get(run.run_id).params  # autologging's are not among ours
-            params |= {key: value for key, value in logged.items() if key not in run.params}
-        self._put_params(following, {k: v for k, v in params.items() if k not in following.params})
-        names = [*params, *(d.reference for given in carried for d, _ in given.inputs)]
+        cells = self._upstream(self._cell) if self._cell and self._upstream else None
+        carried = run.given.carried(self._cell, cells, same_pass=same_pass)
+        params = {k: v for k, v in carried.params.items() if k not in following.params}
+        if carried.fitted:  # autologging's params are not among ours
+            logged = self.runs.get(run.run_id).params
+            params |= {k: v for k, v in logged.items() if k not in run.params}
+        self._put_params(following, params)
+        for dataset, context in carried.inputs:
+            self.runs.log_input(following.run_id, dataset, context=context)
+        names = dict.fromkeys([*params, *(dataset.reference for dataset, _ in carried.inputs)])
         if names:
-            self.runs.set_tags(
-                following.run_id, {f"{PREFIX}carried": ", ".join(dict.fromkeys(names))}
-            )
+            self.runs.set_tags(following.run_id, {f"{PREFIX}carried": ", ".join(names)})
 
     def _settle(self) -> None:
         """A `track` that no `with` followed takes the place of the open notebook run."""
