@@ -18,10 +18,13 @@ from mlops_nb.errors import MlopsError, UsageError
 from mlops_nb.names import names_of
 from mlops_nb.notebooks import Notebook, python_of
 from mlops_nb.runs import ExecutedCell
+from mlops_nb.slices import upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
+
+    from mlops_nb.names import Names
 
 ATTRIBUTE = "_mlops_nb"
 SEARCHES = 20  # cells after which a notebook without evidence stays unknown
@@ -56,6 +59,12 @@ class Shell:
         """Tell `listener` of cells from now on; its own troubles never fail a cell."""
         self._listener = listener
         self._publish_parameters()
+
+    def upstream(self, cell: ExecutedCell) -> list[ExecutedCell]:
+        """The executed cells that `cell`, the newest, takes its names from."""
+        pieces = [_names(each.source) for each in self.cells]
+        target = next(i for i in reversed(range(len(pieces))) if self.cells[i].key == cell.key)
+        return [self.cells[position] for position in sorted(upstream(pieces, target))]
 
     def execute_body(self, source: str) -> Any:
         """Run a cell's body in the notebook's namespace; the value of a last expression.
@@ -222,6 +231,14 @@ def attached_shell() -> Shell | None:
     if not hasattr(shell, ATTRIBUTE):
         setattr(shell, ATTRIBUTE, Shell(shell))
     return getattr(shell, ATTRIBUTE)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1000)
+def _names(source: str) -> Names | None:
+    try:
+        return names_of(python_of(source))
+    except (SyntaxError, RecursionError):
+        return None
 
 
 def _path_of_parent() -> str | None:

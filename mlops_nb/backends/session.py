@@ -16,7 +16,7 @@ from mlops_nb.backends.ipython import Listener, Shell, attached_shell
 from mlops_nb.runs import PREFIX, ExecutedCell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -30,6 +30,7 @@ class Tracker(Listener, Protocol):
 
     def current_run_id(self) -> str | None: ...
     def fit_run_id(self, *, predictor: bool) -> str | None: ...
+    def contribute(self, params: Mapping[str, Any]) -> object: ...
     def process_failed(self, error: BaseException) -> None: ...
     def guard(self, what: str) -> AbstractContextManager[None]: ...
     def shut_down(self) -> None: ...
@@ -112,6 +113,9 @@ class Session:
         if step := os.environ.get("MLOPS_NB_STEP"):
             tags[f"{PREFIX}step"] = step
         return tags | git.provenance(self.folder)
+
+    def upstream(self, cell: ExecutedCell) -> Sequence[ExecutedCell]:
+        return self.shell.upstream(cell) if self.shell else ()
 
     def cells(self) -> Sequence[ExecutedCell]:
         return self.shell.cells if self.shell else ()
