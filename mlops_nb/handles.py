@@ -62,6 +62,22 @@ class OpenRun:
     ) -> None:
         self.tracker.leave_scope(self, error)
 
+    @property
+    def next_name(self) -> str:
+        """What a following run is called: after `train-03` `train-*`, after `deep` `deep-*`."""
+        stem, _, number = self.name.rpartition("-")
+        return f"{stem}-*" if stem and number.isdigit() else f"{self.name}-*"
+
+    def conflict(self, params: Mapping[str, str]) -> str | None:
+        """The first of the params that this run has with another value."""
+        return next((k for k, v in params.items() if self.params.get(k, v) != v), None)
+
+    def is_as_good_as(self, asked: OpenRun) -> bool:
+        """`track` again before anything was logged: this run is what was asked for."""
+        same = self.experiment == asked.experiment and not asked.tags and self.is_own
+        is_empty = not self.given and not self.params and self.failed_in is None
+        return same and is_empty and asked.name.endswith("-*")
+
     def log(self, *, step: int = 0, **metrics: float) -> None:
         self.tracker.log(metrics, step=step, run=self)
 

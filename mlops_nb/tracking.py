@@ -154,7 +154,7 @@ class Tracker:
         """
         run = self.contribute(params) if run is None or run is self.run else run
         texts = {key: str(value) for key, value in params.items()}
-        if key := self._conflict(run, texts):
+        if key := run.conflict(texts):
             raise UsageError(
                 f"param {key} of {run.name} is {run.params[key]!r}, not {texts[key]!r}",
                 cure="open another scope for it: with mlops.track(…)",
@@ -172,7 +172,7 @@ class Tracker:
             if run is not self.run:
                 return run
             texts = {key: str(value) for key, value in params.items()}
-            if run.given.is_repeated(self._cell) or self._conflict(run, texts):
+            if run.given.is_repeated(self._cell) or run.conflict(texts):
                 run = self._open_next(run, relation="rerun_of")
             run.given.of(self._cell).params.update(texts)
             run.params.update(texts)
@@ -250,7 +250,7 @@ class Tracker:
         """The notebook's parameters, known once their cells have run: params of all its runs."""
         self._parameters = {key: str(value) for key, value in parameters.items()}
         if self.run is not None:
-            if self._conflict(self.run, self._parameters):
+            if self.run.conflict(self._parameters):
                 self._open_next(self.run, relation="rerun_of")  # begins with the new ones
             else:
                 self._put_params(self.run, self._parameters)
@@ -301,7 +301,7 @@ class Tracker:
     def _open_next(self, run: OpenRun, *, relation: str) -> OpenRun:
         """The notebook's next run: same parameters and data, linked to the one it follows."""
         self._close(run)
-        following = OpenRun(self, run.experiment, _counted(run.name), run.tags)
+        following = OpenRun(self, run.experiment, run.next_name, run.tags)
         self.run = self._open(following, link={f"{PREFIX}{relation}": run.run_id})
         self._carry(run, following, same_pass=relation == "sibling_of")
         return following
@@ -327,7 +327,7 @@ class Tracker:
         if run is None:
             return
         earlier = self.run
-        if earlier is not None and self._can_stay(earlier, run):
+        if earlier is not None and earlier.is_as_good_as(run):
             run.run_id, run.name, run.params = earlier.run_id, earlier.name, earlier.params
             run.is_located, self.run = earlier.is_located, run
             return
@@ -335,12 +335,6 @@ class Tracker:
         if earlier is not None:
             self._close(earlier)
         self.run = self._open(run, link=link)
-
-    def _can_stay(self, earlier: OpenRun, asked: OpenRun) -> bool:
-        """`track` again before anything was logged: the open run is what was asked for."""
-        same = earlier.experiment == asked.experiment and not asked.tags
-        is_empty = not earlier.given and not earlier.params and earlier.failed_in is None
-        return same and is_empty and asked.name.endswith("-*") and earlier.is_own
 
     def _fail(
         self, run: OpenRun, error: BaseException, *, cell: str | None, traceback: str = ""
@@ -378,10 +372,6 @@ class Tracker:
         """The running cell; a thread may be of any, so its logs never split a run."""
         return self._running if threading.current_thread() is threading.main_thread() else None
 
-    def _conflict(self, run: OpenRun, params: Mapping[str, str]) -> str | None:
-        """The first param that the run has with another value."""
-        return next((k for k, v in params.items() if run.params.get(k, v) != v), None)
-
     def _put_params(self, run: OpenRun, params: Mapping[str, str]) -> None:
         if params:
             self.runs.log_params(run.run_id, params)
@@ -404,9 +394,3 @@ class Tracker:
 
 def _is_clean_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
-
-
-def _counted(name: str) -> str:
-    """The name of the next sibling: of `train-03` `train-*`, of a given `deep` `deep-*`."""
-    stem, _, number = name.rpartition("-")
-    return f"{stem}-*" if stem and number.isdigit() else f"{name}-*"

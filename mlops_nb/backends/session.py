@@ -46,7 +46,7 @@ class Session:
         self._redirection: Any = None
         self._offered: str | None = None  # what we put into MLFLOW_TRACKING_URI
         self._given: str | None = None  # what stood there before
-        self._hooks: Any = None  # sys.excepthook and sys.exit as they were
+        self._excepthook: Any = None  # sys.excepthook as it was
 
     @staticmethod
     @cache
@@ -154,8 +154,8 @@ class Session:
         self._tracker.shut_down()
         atexit.unregister(self._tracker.shut_down)
         self._redirection.uninstall()
-        if self._hooks is not None:
-            (sys.excepthook, sys.exit), self._hooks = self._hooks, None
+        if self._excepthook is not None:
+            sys.excepthook, self._excepthook = self._excepthook, None
         self._tracker = self._redirection = None
 
     def _watch_exceptions(self) -> None:
