@@ -21,23 +21,23 @@ def upstream(pieces: Sequence[Names | None], target: int) -> set[int]:
     waiting = [target]
     while waiting:
         position = waiting.pop()
-        sources = _sources(pieces, position) - found
+        piece = pieces[position]
+        if piece is None:
+            continue
+        sources = _binders(pieces, {*piece.used, *piece.optional}, position)
+        # What a function reads must be there by the call, not by its definition.
+        sources |= _binders(pieces, set(piece.deferred), target)
+        waiting += sources - found
         found |= sources
-        waiting += sources
     return found - {target}
 
 
-def _sources(pieces: Sequence[Names | None], position: int) -> set[int]:
-    piece = pieces[position]
-    if piece is None:
-        return set()
-    wanted = {*piece.used, *piece.deferred, *piece.optional}
-    sources = set()
-    for above in range(position - 1, -1, -1):
-        candidate = pieces[above]
-        if candidate is None:
-            continue
-        if candidate.star or wanted & candidate.defined.keys():
-            sources.add(above)
-            wanted -= candidate.defined.keys()
-    return sources
+def _binders(pieces: Sequence[Names | None], wanted: set[str], below: int) -> set[int]:
+    """The last pieces before `below` that bind the wanted names."""
+    binders = set()
+    for position in range(below - 1, -1, -1):
+        piece = pieces[position]
+        if piece is not None and wanted and (piece.star or wanted & piece.defined.keys()):
+            binders.add(position)
+            wanted = wanted - piece.defined.keys()
+    return binders

@@ -87,12 +87,22 @@ def test_run_names_count_and_the_next_track_replaces_the_run_before(
 ) -> None:
     for _ in range(3):
         run_cell(shell, "%mlops track flights")
+        run_cell(shell, "%mlops log done=1")
     run_cell(shell, "%mlops end")
     runs = runs_by_name()
     assert {name: run.status for name, run in runs.items()} == {
         "run-01": "FINISHED", "run-02": "FINISHED", "run-03": "FINISHED",
     }  # fmt: skip
     assert runs["run-02"].tags["mlops_nb.rerun_of"] == runs["run-01"].run_id
+
+
+def test_track_again_before_anything_was_logged_keeps_the_run(shell: InteractiveShell) -> None:
+    for _ in range(3):
+        run_cell(shell, "%mlops track flights", "first")
+    run_cell(shell, "%mlops track flights", "second")
+    run_cell(shell, "%mlops log auc=1")
+    run_cell(shell, "%mlops end")
+    assert {name: run.metrics for name, run in runs_by_name().items()} == {"run-01": {"auc": 1}}
 
 
 def test_logging_without_an_open_run_says_what_to_type(folder: Path) -> None:
@@ -111,9 +121,9 @@ def test_a_param_with_another_value_opens_the_next_run_with_the_same_data(
 ) -> None:
     run_cell(shell, "import pandas as pd\ndf = pd.DataFrame({'a': [1]})\nimport mlops_nb as mlops")
     run_cell(shell, "%mlops track flights")
-    run_cell(shell, "%mlops data add df small\nmlops.load_data('small');")
-    for depth in (3, 3, 4):
-        run_cell(shell, f"mlops.log_params(depth={depth})")
+    run_cell(shell, "%mlops data add df small\nrows = len(mlops.load_data('small'))")
+    for depth in (3, 4):
+        run_cell(shell, f"mlops.log_params(depth=(rows, {depth})[1])")
     run_cell(shell, "%mlops end")
     runs = runs_by_name()
     assert {name: run.params for name, run in runs.items()} == {
@@ -367,7 +377,7 @@ def test_a_run_knows_its_commit_and_whether_the_checkout_was_changed(
     for words in (["init", "-q", "-b", "main"], ["add", "mlops.toml"], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], check=True)
     commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
-    run_cell(shell, "%mlops track flights")
+    run_cell(shell, "%mlops track flights\n%mlops log done=1")
     (folder / "mlops.toml").write_text("# changed\n")
     run_cell(shell, "%mlops track flights")
     run_cell(shell, "%mlops end")
