@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlops_nb.commands import Group
 
 WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+|['"]""")
+LINE = re.compile(r"\s*%%?mlops\s")
 UNEXPANDED = re.compile(r"\{[A-Za-z_][^{}:]*\}")
 
 
@@ -26,7 +27,7 @@ def load(ipython: Any) -> None:
     """Register the magic; everything heavy waits for its first use."""
     attached_shell()
     ipython.register_magic_function(mlops, "line_cell")
-    ipython.set_hook("complete_command", _complete, re_key=r"%%?mlops\b")
+    ipython.Completer.custom_matchers.append(_matcher())
     _offer_store()
     if os.environ.get("MLOPS_NB_AUTOTRACK") == "1":  # `mlops run` of a notebook without `track`
         mlops("track")
@@ -175,19 +176,33 @@ def _unquoted(text: str) -> str:
     return whole[2] if whole and whole[1] not in whole[2] else text
 
 
-def _complete(_: Any, event: Any) -> list[str]:
-    """Completion of a line, by click's own rules."""
+def _matcher() -> Any:
+    """IPython's way to complete a line alone: its own guesses would only mix in."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier="mlops_nb")  # type: ignore[untyped-decorator, unused-ignore]
+    def complete(context: Any) -> dict[str, Any]:
+        line = context.text_until_cursor
+        if not LINE.match(line):
+            return {"completions": []}
+        words = [SimpleCompletion(text=word, type="mlops") for word in _completions(line)]
+        return {"completions": words, "suppress": True, "matched_fragment": line.split(" ")[-1]}
+
+    return complete
+
+
+def _completions(line: str) -> list[str]:
+    """What the last word of a `%mlops` line may become, by click's own rules."""
     from click.shell_completion import ShellComplete
 
     from mlops_nb.commands import Caller
 
-    *words, word = event.text_until_cursor.lstrip("%").split(" ")[1:] or [""]
-    known = word.removesuffix(event.symbol)  # IPython's words end at @ and :, ours do not
+    *words, word = line.split(" ")[1:]
     shell = attached_shell()
     caller = Caller(namespace=shell.namespace if shell else {})
     complete = ShellComplete(_group(), {"obj": caller}, "mlops", "_MLOPS_COMPLETE")
     found = complete.get_completions([word for word in words if word], word)
-    return [item.value.removeprefix(known) for item in found if item.type == "plain"]
+    return [item.value for item in found if item.type == "plain"]
 
 
 def _offer_store() -> None:

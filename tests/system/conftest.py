@@ -293,7 +293,7 @@ class Postgresql:
     @property
     def uri(self) -> str:
         """With the driver named: which one a bare `postgresql:` means depends on SQLAlchemy."""
-        return f"postgresql+psycopg2://mlops:{self.password}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://mlops:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def create(self) -> None:
         secret = self.folder / "password"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import psycopg2  # type: ignore[import-untyped]
+import psycopg
 import pytest
 from mlflow import MlflowClient
 
@@ -47,7 +47,7 @@ def stopped(postgresql: Postgresql) -> Iterator[Postgresql]:
 
 def test_runs_of_a_kernel_are_in_the_database(place: Terminal, postgresql: Postgresql) -> None:
     with (
-        psycopg2.connect(postgresql.uri.replace("+psycopg2", "")) as connection,
+        psycopg.connect(postgresql.uri) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute("SELECT name, status, source_name FROM runs ORDER BY start_time")

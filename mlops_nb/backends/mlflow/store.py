@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlops_nb.backends.mlflow.inspection import StoreState, connect, explain, inspect_store
 from mlops_nb.backends.mlflow.moving import ARTIFACTS, location_of, rewrite_paths
+from mlops_nb.backends.mlflow.reach import check_answers
 from mlops_nb.backends.mlflow.template import ensure_template
 from mlops_nb.config import sqlite_path
 from mlops_nb.errors import StoreError
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["ensure_store", "inspect_store", "repair_moved"]
 
 SETTLING = 5.0  # seconds without a write after which a half-made database is given up
-REACH = 2.0  # seconds for a tracking server to answer
 
 
 def ensure_store(settings: Settings) -> None:
@@ -49,10 +49,9 @@ def ensure_store(settings: Settings) -> None:
     could not use.
     """
     uri = settings.tracking
+    check_answers(uri)
     if settings.embedded is not None:
         _accept(_ensure_database(settings, settings.embedded, "tracking"))
-    elif uri.startswith(("http://", "https://")):
-        _check_server(uri)
     elif uri.startswith("file:") or ("://" not in uri and not uri.startswith(("databricks", "uc"))):
         raise _file_store(Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri))
     if (registry := _own_registry(settings)) is not None:
@@ -155,27 +154,6 @@ def _file_store(folder: Path) -> StoreError:
         cure=f"type mlflow migrate-filestore --source {shlex.quote(str(source))} "
         f"--target {shlex.quote(target)}",
     )
-
-
-def _check_server(uri: str) -> None:
-    """A connection attempt, unless a proxy stands between, which only MLflow's client can use."""
-    import socket
-
-    if any(os.environ.get(name) for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")) or any(
-        os.environ.get(name) for name in ("http_proxy", "https_proxy", "all_proxy")
-    ):
-        return
-    parts = urlsplit(uri)
-    host = parts.hostname or ""
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((host, port), timeout=REACH).close()
-    except (OSError, ValueError):
-        shown = parts.netloc.rpartition("@")[2]  # without a password
-        raise StoreError(
-            f"tracking server {parts.scheme}://{shown} does not answer",
-            cure="start it, or unset MLFLOW_TRACKING_URI to work in the folder",
-        ) from None
 
 
 # --- making --------------------------------------------------------------------------------------
