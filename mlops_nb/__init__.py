@@ -43,7 +43,8 @@ __version__ = "0.1.0"
 _VERBS = (
     "add_data", "check", "checkout_data", "compare", "current_workspace", "doctor", "end",
     "get_data", "get_model", "get_run", "list_data", "list_models", "load_data", "log",
-    "log_params", "note", "promote", "register_model", "rollback", "run_notebook", "search_runs", "status", "tag", "track",
+    "log_params", "note", "promote", "register_model", "rollback", "run_notebook", "search_runs",
+    "status", "tag", "track",
 )  # fmt: skip
 _HOMES = {**dict.fromkeys(_VERBS, "mlops_nb.api"), "MlopsError": "mlops_nb.errors"}
 

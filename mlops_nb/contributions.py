@@ -46,22 +46,28 @@ class Contributions:
         """What the cell has given, to be added to."""
         return self._by_cell.setdefault(_key(cell), Given(cell.number if cell else 0))
 
+    def of_all(self) -> list[Given]:
+        return list(self._by_cell.values())
+
     def carried(
         self, cell: ExecutedCell | None, above: Sequence[ExecutedCell] | None, *, same_pass: bool
     ) -> Given:
         """What a next run that begins in `cell` takes over.
 
-        `above` are the cells that it depends on; None if nobody knows, then all is taken over. In
-        the same pass of the cell (a second model in a loop) the data it has loaded stays too.
+        `above` are the cells that it depends on; None in a script, where the data is all that
+        surely holds. In the same pass of a cell (a second model in a loop) its own data stays too.
+        A model is taken over only by a cell that measures it, not by one that trains anew.
         """
-        keys = set(self._by_cell) if above is None else {each.key for each in above} - {_key(cell)}
+        keys = {each.key for each in above or ()} - {_key(cell)}
+        own = above is None or same_pass
         taken = Given(0)
         for key, given in self._by_cell.items():
             if key in keys:
                 taken.params |= given.params
                 taken.fitted |= given.fitted
-            if key in keys or (same_pass and key == _key(cell)):
+            if key in keys or (own and key == _key(cell)):
                 taken.inputs += given.inputs
+        taken.fitted &= not same_pass and not self.of(cell).fitted
         return taken
 
 

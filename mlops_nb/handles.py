@@ -95,3 +95,8 @@ def failures_warned(what: str) -> Iterator[None]:
         yield
     except MlopsError as error:
         sys.stderr.write(f"mlops_nb: {what} failed: {error}\n")
+
+
+def is_clean_exit(error: BaseException) -> bool:
+    """`sys.exit()` ends a cell or a block, and is no failure."""
+    return isinstance(error, SystemExit) and error.code in (None, 0)

@@ -20,7 +20,7 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import UsageError
-from mlops_nb.handles import OpenRun, failures_warned
+from mlops_nb.handles import OpenRun, failures_warned, is_clean_exit
 from mlops_nb.journal import Journal
 from mlops_nb.runs import (
     EXCEPTION,
@@ -114,7 +114,7 @@ class Tracker:
     def leave_scope(self, run: OpenRun, error: BaseException | None) -> None:
         with self._lock:
             with failures_warned("ending a run"):
-                if error is not None and not _is_clean_exit(error):
+                if error is not None and not is_clean_exit(error):
                     self._fail(run, error, cell=self._running_cell())
             self._scopes.remove(run)
             self._scope.set(self._scopes[-1] if self._scopes else None)
@@ -172,6 +172,8 @@ class Tracker:
             if run is not self.run:
                 return run
             texts = {key: str(value) for key, value in params.items()}
+            if texts and run.fits:  # autologging has given it params of its own
+                run.params |= self.runs.get(run.run_id).params
             if run.given.is_repeated(self._cell) or run.conflict(texts):
                 run = self._open_next(run, relation="rerun_of")
             run.given.of(self._cell).params.update(texts)
@@ -229,7 +231,7 @@ class Tracker:
             if (
                 error is not None
                 and "raises-exception" not in cell.tags
-                and not _is_clean_exit(error)
+                and not is_clean_exit(error)
             ):
                 self._fail(run, error, cell=cell.label, traceback=traceback)
                 run.failed_in = cell.key
@@ -313,7 +315,10 @@ class Tracker:
         params = {k: v for k, v in carried.params.items() if k not in following.params}
         if carried.fitted:  # autologging's params are not among ours
             logged = self.runs.get(run.run_id).params
-            params |= {k: v for k, v in logged.items() if k not in run.params}
+            own = {key for given in run.given.of_all() for key in given.params} | {
+                *self._parameters
+            }
+            params |= {k: v for k, v in logged.items() if k not in own}
         self._put_params(following, params)
         for dataset, context in carried.inputs:
             self.runs.log_input(following.run_id, dataset, context=context)
@@ -390,7 +395,3 @@ class Tracker:
             for cell in self._cells():
                 self._journal.append({"op": "cell-begin", **asdict(cell)})
         self._journal.append(record)
-
-
-def _is_clean_exit(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in (None, 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from sklearn.linear_model import LogisticRegression
 from traitlets.config import Config
 
 import mlops_nb as mlops
@@ -149,7 +150,32 @@ def test_outside_of_a_notebook_nothing_is_ever_repeated() -> None:
     given = Contributions()
     given.of(None).params["a"] = "1"
     assert not given.is_repeated(None)
-    assert given.carried(None, None, same_pass=False).params == {"a": "1"}
+    assert given.carried(None, None, same_pass=False).params == {}
+
+
+def test_a_param_that_autologging_gave_another_value_opens_the_next_run(folder: Path) -> None:
+    mlops.track("script")
+    LogisticRegression(C=0.5).fit([[1], [2], [3], [4]], [0, 1, 0, 1])
+    mlops.log_params(C="another")
+    mlops.end()
+    assert [r.params["C"] for r in runs()] == ["0.5", "another"]
+
+
+def test_models_of_a_script_in_a_loop_keep_their_own_params_and_share_the_data(
+    folder: Path,
+) -> None:
+    (folder / "rows.csv").write_text("a,b\n1,0\n2,1\n3,0\n4,1\n")
+    mlops.add_data("rows.csv", "rows")
+    mlops.track("script")
+    rows = mlops.load_data("rows")
+    for penalty in (0.5, 2.0):
+        LogisticRegression(C=penalty).fit(rows[["a"]], rows["b"])
+        mlops.log_params(shrinking=penalty)
+    mlops.end()
+    assert [(r.params["C"], r.params["shrinking"], r.datasets) for r in runs()] == [
+        ("0.5", "0.5", ("rows@v1",)),
+        ("2.0", "2.0", ("rows@v1",)),
+    ]
 
 
 def test_the_same_execution_of_a_cell_is_not_a_repetition() -> None:

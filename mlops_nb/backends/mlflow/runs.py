@@ -286,8 +286,8 @@ def global_store(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(None)
-        mlflow.set_registry_uri(None)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
         for name, value in variables.items():
             os.environ.pop(name, None)
             os.environ |= {name: value} if value is not None else {}
