@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         check as check,
         checkout_data as checkout_data,
         compare as compare,
+        current_workspace as current_workspace,
         doctor as doctor,
         end as end,
         get_data as get_data,
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _VERBS = (
-    "add_data", "check", "checkout_data", "compare", "doctor", "end", "get_data", "get_model",
-    "get_run", "list_data", "list_models", "load_data", "log", "log_params", "note", "promote",
-    "register_model", "rollback", "run_notebook", "search_runs", "status", "tag", "track",
+    "add_data", "check", "checkout_data", "compare", "current_workspace", "doctor", "end",
+    "get_data", "get_model", "get_run", "list_data", "list_models", "load_data", "log",
+    "log_params", "note", "promote", "register_model", "rollback", "run_notebook", "search_runs",
+    "status", "tag", "track",
 )  # fmt: skip
 _HOMES = {**dict.fromkeys(_VERBS, "mlops_nb.api"), "MlopsError": "mlops_nb.errors"}
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from mlops_nb.backends.mlflow.frames import RunsFrame
     from mlops_nb.checking import Report
     from mlops_nb.datasets import Added, DatasetList, DatasetVersion
+    from mlops_nb.handles import OpenRun
     from mlops_nb.health import Diagnosis, Status
     from mlops_nb.models import ModelList, ModelVersion, Promotion
     from mlops_nb.runs import Comparison, Run
     from mlops_nb.steps import StepResult
-    from mlops_nb.tracking import OpenRun
 
 _open: dict[tuple[Path, str | None, str], Workspace] = {}
 

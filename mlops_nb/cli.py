@@ -8,9 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import shell_complete
 
 from mlops_nb.backends.session import Session
-from mlops_nb.commands import Caller, group
+from mlops_nb.commands import Caller, Group, group, holds_body
 from mlops_nb.errors import MlopsError
 from mlops_nb.tables import plain, to_text
 
@@ -18,17 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+COMPLETE = "_MLOPS_COMPLETE"  # the variable of click's protocol
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its exit code."""
+    """Run one command and leave with its exit code; or complete one, if the shell asks for that."""
+    if asked := os.environ.get(COMPLETE):
+        sys.exit(shell_complete(group(), {"obj": Caller()}, "mlops", COMPLETE, asked))
     sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def call(arguments: Sequence[str]) -> int:
     """Run one command, show its value on stdout or its error on stderr; gives the exit code."""
     Session.current().in_terminal = True
-    words, body = _cut(arguments)
-    caller = Caller(interactive=sys.stderr.isatty(), body=tuple(body), run_line=call)
     command = group()
+    words, body = _cut(command, arguments)
+    caller = Caller(interactive=sys.stderr.isatty(), body=tuple(body), run_line=call)
     try:
         with command.make_context("mlops", words, obj=caller) as ctx:
             return _show(command.invoke(ctx), caller)
@@ -47,12 +53,12 @@ def call(arguments: Sequence[str]) -> int:
         return 0
 
 
-def _cut(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's words, and the program after `--`."""
+def _cut(command: Group, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's words, and the program after `--` if the command takes one."""
     words = list(arguments)
-    if "--" not in words:
+    cut = words.index("--") if "--" in words else len(words)
+    if not holds_body(command, words[:cut]):
         return words, []
-    cut = words.index("--")
     return words[:cut], words[cut + 1 :]
 
 

@@ -88,7 +88,8 @@ class DatasetVersion(Shown):
         if self.rows is None:
             return "1 file" if self.n_files == 1 else f"{self.n_files:,} files"
         columns = "1 column" if len(self.columns) == 1 else f"{len(self.columns):,} columns"
-        return f"{self.rows:,} rows x {columns}"
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        return f"{rows} x {columns}"
 
     def parts(self) -> Iterable[Table | str]:
         facts = [

@@ -113,7 +113,7 @@ def _tracks_itself(notebook: Notebook) -> bool:
 
 def _kernel_environment(notebook: Notebook, step: str) -> dict[str, str]:
     facts = {"MLOPS_NB_STEP": step, "MLOPS_NB_NOTEBOOK": str(notebook.path), "MLOPS_NB_STATIC": "1"}
-    return facts if _tracks_itself(notebook) else {**facts, "MLOPS_NB_AUTOTRACK": "1"}
+    return {**facts, "MLOPS_NB_AUTOTRACK": "" if _tracks_itself(notebook) else "1"}
 
 
 def _complete_record(

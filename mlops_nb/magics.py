@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlops_nb.commands import Group
 
 WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+|['"]""")
+LINE = re.compile(r"\s*%%?mlops\s")
 UNEXPANDED = re.compile(r"\{[A-Za-z_][^{}:]*\}")
 
 
@@ -26,7 +27,7 @@ def load(ipython: Any) -> None:
     """Register the magic; everything heavy waits for its first use."""
     attached_shell()
     ipython.register_magic_function(mlops, "line_cell")
-    ipython.set_hook("complete_command", _complete, re_key=r"%%?mlops\b")
+    ipython.Completer.custom_matchers.append(_matcher())
     _offer_store()
     if os.environ.get("MLOPS_NB_AUTOTRACK") == "1":  # `mlops run` of a notebook without `track`
         mlops("track")
@@ -38,9 +39,9 @@ def mlops(line: str, cell: str | None = None) -> Any:
 
     shell = attached_shell()
     caller = Caller(namespace=shell.namespace if shell else {}, interactive=True)
-    value = _invoke(line, caller)
     if cell is not None:
-        return _hold(value, cell, line)
+        return _hold(line, caller, cell)
+    value = _invoke(line, caller)
     if hasattr(value, "start"):
         value = value.start()
     if hasattr(value, "raise_for_status"):
@@ -54,14 +55,21 @@ def words_of(group: Group, line: str) -> list[str]:
 
     command: click.Command | None = group
     words: list[str] = []
-    for match in WORD.finditer(line):
+    tokens = WORD.finditer(line)
+    for match in tokens:
         if not isinstance(command, click.Group):
             break
         words.append(match.group())
+        if option := _option(command, match.group()):
+            if not option.is_flag and "=" not in match.group() and (value := next(tokens, None)):
+                words += _split(value.group())
+            continue
         command = command.commands.get(match.group())
         if getattr(command, "raw", False):
-            return [*words, *_raw_words(command, line[match.end() :])]  # type: ignore[arg-type]
-    return _split(line)
+            rest = line[match.end() :]
+            text = rest if getattr(command, "verbatim", False) else _without_comment(rest)
+            return [*words, *_raw_words(command, text)]  # type: ignore[arg-type]
+    return _split(_without_comment(line))
 
 
 def _invoke(line: str, caller: Any) -> Any:
@@ -82,12 +90,17 @@ def _invoke(line: str, caller: Any) -> Any:
         ) from None
 
 
-def _hold(value: Any, cell: str, line: str) -> Any:
-    """Run a cell as the body of what the command answered."""
+def _hold(line: str, caller: Any, cell: str) -> Any:
+    """Run a cell as the body of what the command answers."""
+    from mlops_nb.commands import holds_body
+
     shell = attached_shell()
-    if not hasattr(value, "__enter__") or shell is None:
+    if shell is None or not holds_body(_group(), words_of(_group(), line)):
         verb = (line.split() or ["(status)"])[0]
         raise UsageError(f"%%mlops {verb} takes no cell", cure=f"write %mlops {line}")
+    value = _invoke(line, caller)
+    if value is None:
+        return None  # it was asked for help
     with value:
         return shell.execute_body(cell)
 
@@ -124,6 +137,12 @@ def _split(line: str) -> list[str]:
         raise UsageError(f"{line!r}: {error}", cure="close the quotation mark") from None
 
 
+def _without_comment(line: str) -> str:
+    """The line up to a lone `#`: IPython hands a magic its comment too."""
+    starts = (match.start() for match in WORD.finditer(line) if match.group() == "#")
+    return line[: next(starts, len(line))].rstrip()
+
+
 def _raw_words(command: click.Command, rest: str) -> list[str]:
     """Options of the command as words, everything else as one text, untouched."""
     options: list[str] = []
@@ -157,17 +176,32 @@ def _unquoted(text: str) -> str:
     return whole[2] if whole and whole[1] not in whole[2] else text
 
 
-def _complete(_: Any, event: Any) -> list[str]:
-    """Completion of a line, by click's own rules."""
+def _matcher() -> Any:
+    """IPython's way to complete a line alone: its own guesses would only mix in."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier="mlops_nb")  # type: ignore[untyped-decorator, unused-ignore]
+    def complete(context: Any) -> dict[str, Any]:
+        line = context.text_until_cursor
+        if not LINE.match(line):
+            return {"completions": []}
+        words = [SimpleCompletion(text=word, type="mlops") for word in _completions(line)]
+        return {"completions": words, "suppress": True, "matched_fragment": line.split(" ")[-1]}
+
+    return complete
+
+
+def _completions(line: str) -> list[str]:
+    """What the last word of a `%mlops` line may become, by click's own rules."""
     from click.shell_completion import ShellComplete
 
     from mlops_nb.commands import Caller
 
-    words = event.line.lstrip("%").split(" ")[1:]
+    *words, word = line.split(" ")[1:]
     shell = attached_shell()
     caller = Caller(namespace=shell.namespace if shell else {})
     complete = ShellComplete(_group(), {"obj": caller}, "mlops", "_MLOPS_COMPLETE")
-    found = complete.get_completions([word for word in words[:-1] if word], event.symbol)
+    found = complete.get_completions([word for word in words if word], word)
     return [item.value for item in found if item.type == "plain"]
 
 

@@ -33,7 +33,8 @@ PYTHON_MAGICS = _words(
     "time capture prun mlops debug memit mprun lprun snakeviz pyinstrument scalene heat tee "
     "wandb ipytest run_pytest notify"
 )
-CELL_MAGICS = _words("mlops capture wandb tee notify heat ipytest run_pytest")  # Python in a cell, words of their own in a line
+# Python in a cell, words of their own in a line.
+CELL_MAGICS = _words("mlops capture wandb tee notify heat ipytest run_pytest")
 TIMING_MAGICS = frozenset({"timeit"})
 FOREIGN_MAGICS = _words(
     "! sx system sh bash script cmd html HTML javascript js svg SVG latex markdown writefile file "

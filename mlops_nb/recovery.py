@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from mlops_nb.tracking import Runs
+    from mlops_nb.handles import Runs
 
 
 def close_orphans(runs: Runs, journal_folder: Path, *, tracking: str) -> list[str]:

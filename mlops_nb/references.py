@@ -57,12 +57,13 @@ class ModelReference:
         word = text.removeprefix("model:")
         name, mark, selector = word.partition("/")
         if mark:
+            check_name(name, "model")
             if not re.fullmatch(r"v?[1-9][0-9]{0,8}", selector):
                 raise UsageError(
                     f"{text!r}: a model version is a number",
                     cure=f"write {name}/3 or {name}@champion",
                 )
-            return cls(check_name(name, "model"), version=int(selector.removeprefix("v")))
+            return cls(name, version=int(selector.removeprefix("v")))
         name, _, alias = word.partition("@")
         return cls(check_name(name, "model"), alias=check_alias(alias) if alias else None)
 

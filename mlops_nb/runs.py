@@ -37,6 +37,11 @@ class ExecutedCell:
     error: str | None = None
 
     @property
+    def key(self) -> str:
+        """What stays the same when the cell is run again: its id, else its source."""
+        return self.cell_id or self.source
+
+    @property
     def label(self) -> str:
         """How messages name the cell: `3 (id ab12cd34)`."""
         return f"{self.number} (id {self.cell_id})" if self.cell_id else str(self.number)

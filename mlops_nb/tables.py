@@ -148,7 +148,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Shown):
         return value.to_dict()
     if hasattr(value, "to_records"):  # a DataFrame, which nobody here imports
-        return plain(value.to_dict("records"))
+        rows = value.to_dict("records")
+        return [{str(k): plain(v) for k, v in row.items() if not _is_gap(v)} for row in rows]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -167,6 +168,11 @@ def plain(value: Any) -> Any:
         number = float(value)
         return number if math.isfinite(number) else str(number)
     return str(value)
+
+
+def _is_gap(value: Any) -> bool:
+    """What a table has where a row has nothing: not equal to itself."""
+    return isinstance(value, (float, datetime)) and value != value  # noqa: PLR0124
 
 
 def _escape(text: str) -> str:

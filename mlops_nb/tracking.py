@@ -1,9 +1,9 @@
 """The open runs of one process, from `track` to the end, whatever happens in between.
 
 A *notebook run* is opened by `track` and lives across cells until `end`, the next `track`, a
-second trained model, or the end of the process. A *scope* (`%%mlops track`, `with mlops.track`)
-lives inside its block and is a child of the notebook run. Where both are open, logs go to the
-innermost scope of their thread.
+second trained model, a repeated cell (see contributions.py), or the end of the process. A *scope*
+(`%%mlops track`, `with mlops.track`) lives inside its block and is a child of the notebook run.
+Where both are open, logs go to the innermost scope of their thread.
 
 A cell that raises sets FAILED (interrupted: KILLED) in the store at once. If the same cell then
 succeeds the run goes on; else it stays so. What happened is also appended to the journal, from
@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import contextvars
 import os
-import sys
 import threading
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors import MlopsError, UsageError
+from mlops_nb.errors import UsageError
+from mlops_nb.handles import OpenRun, failures_warned, is_clean_exit
 from mlops_nb.journal import Journal
 from mlops_nb.runs import (
     EXCEPTION,
@@ -36,64 +35,12 @@ from mlops_nb.runs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
-    from types import TracebackType
 
     from mlops_nb.datasets import DatasetVersion
-    from mlops_nb.runs import Run
-
-
-class Runs(Protocol):
-    """What tracking writes to: see backends/mlflow/runs.py."""
-
-    def create(self, experiment: str, name: str, tags: Mapping[str, str]) -> tuple[str, str]: ...
-    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None: ...
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None: ...
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
-    def log_text(self, run_id: str, text: str, path: str) -> None: ...
-    def log_input(self, run_id: str, dataset: DatasetVersion, *, context: str) -> None: ...
-    def end(self, run_id: str, status: str, *, at: float | None = None) -> None: ...
-    def reopen(self, run_id: str) -> None: ...
-    def get(self, run_id: str) -> Run: ...
-
-
-@dataclass(eq=False)
-class OpenRun:
-    """A run that is being written. As a context manager it ends with its block."""
-
-    tracker: Tracker
-    experiment: str
-    name: str
-    tags: Mapping[str, str]
-    run_id: str = ""
-    is_own: bool = True  # opened by this process, so ended by it
-    fits: int = 0
-    failed_in: str | None = None  # the cell whose failure stands in the store now
-    status: str = "FINISHED"  # how it will end
-    params: dict[str, str] = field(default_factory=dict)
-    is_located: bool = False  # its notebook or script is known and tagged
-
-    def __enter__(self) -> OpenRun:
-        self.tracker.enter_scope(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.tracker.leave_scope(self, error)
-
-    def log(self, *, step: int = 0, **metrics: float) -> None:
-        self.tracker.log(metrics, step=step, run=self)
-
-    def log_params(self, **params: Any) -> None:
-        self.tracker.log_params(params, run=self)
-
-    def end(self) -> None:
-        self.tracker.end(self)
+    from mlops_nb.handles import Runs
 
 
 class Tracker:
@@ -107,12 +54,14 @@ class Tracker:
         journal_folder: Path,
         describe: Callable[[], Mapping[str, str]],
         cells: Callable[[], Sequence[ExecutedCell]] = tuple,
+        upstream: Callable[[ExecutedCell], Sequence[ExecutedCell]] | None = None,
         attach: Callable[[], None] = lambda: None,
     ) -> None:
         self.runs = runs
         self.run: OpenRun | None = None  # the notebook run
         self._describe = describe
         self._cells = cells
+        self._upstream = upstream  # the executed cells that one depends on
         self._attach = attach  # done once, before the first run opens
         self._tracking = tracking  # the store's URI, for whoever closes our runs if we die
         self._journal_folder = journal_folder
@@ -121,8 +70,8 @@ class Tracker:
         self._scopes: list[OpenRun] = []
         self._scope = contextvars.ContextVar[OpenRun | None]("mlops_nb_scope", default=None)
         self._parameters: dict[str, str] = {}
-        self._inputs: list[tuple[DatasetVersion, str]] = []
         self._lock = threading.RLock()
+        self._running: ExecutedCell | None = None
         self._pid = os.getpid()
 
     # -- opening ---------------------------------------------------------------------------
@@ -165,7 +114,7 @@ class Tracker:
     def leave_scope(self, run: OpenRun, error: BaseException | None) -> None:
         with self._lock:
             with failures_warned("ending a run"):
-                if error is not None and not _is_clean_exit(error):
+                if error is not None and not is_clean_exit(error):
                     self._fail(run, error, cell=self._running_cell())
             self._scopes.remove(run)
             self._scope.set(self._scopes[-1] if self._scopes else None)
@@ -194,36 +143,50 @@ class Tracker:
     def log(
         self, metrics: Mapping[str, float], *, step: int = 0, run: OpenRun | None = None
     ) -> None:
-        run_id = run.run_id if run else self.require().run_id
-        self.runs.log_metrics(run_id, checked_metrics(metrics), step=step)
+        values = checked_metrics(metrics)
+        run = self.contribute({}) if run is None or run is self.run else run
+        self.runs.log_metrics(run.run_id, values, step=step)
 
     def log_params(self, params: Mapping[str, Any], *, run: OpenRun | None = None) -> None:
         """Params of a run are written once; another value for one opens the notebook's next run.
 
         In a scope, which is never split, it is refused by name.
         """
-        run = run or self.require()
+        run = self.contribute(params) if run is None or run is self.run else run
         texts = {key: str(value) for key, value in params.items()}
-        changed = [key for key, text in texts.items() if run.params.get(key, text) != text]
-        if changed and run is self.run:
-            run = self._open_next(run, relation="rerun_of")
-        elif changed:
-            key = changed[0]
+        if key := run.conflict(texts):
             raise UsageError(
                 f"param {key} of {run.name} is {run.params[key]!r}, not {texts[key]!r}",
                 cure="open another scope for it: with mlops.track(…)",
             )
-        self.runs.log_params(run.run_id, texts)
-        run.params.update(texts)
+        self._put_params(run, texts)
+
+    def contribute(self, params: Mapping[str, Any]) -> OpenRun:
+        """The run for what the running cell is about to log, params among it perhaps.
+
+        The notebook's next run is opened first if the cell gave to the open one in an earlier
+        execution, or if a param has another value there. Raises UsageError if no run is open.
+        """
+        with self._lock:
+            run = self.require()
+            if run is not self.run:
+                return run
+            texts = {key: str(value) for key, value in params.items()}
+            if texts and run.fits:  # autologging has given it params of its own
+                run.params |= self.runs.get(run.run_id).params
+            if run.given.is_repeated(self._cell) or run.conflict(texts):
+                run = self._open_next(run, relation="rerun_of")
+            run.given.of(self._cell).params.update(texts)
+            run.params.update(texts)
+            return run
 
     def log_input(self, dataset: DatasetVersion, *, context: str = "training") -> None:
-        """A dataset version is an input of the open run, and of its later siblings."""
-        run = self.current()
-        if run is None:
+        """A dataset version is an input of the open run, if there is one."""
+        if self.current() is None:
             return
+        run = self.contribute({})
         self.runs.log_input(run.run_id, dataset, context=context)
-        if run is self.run and (dataset, context) not in self._inputs:
-            self._inputs.append((dataset, context))
+        run.given.of(self._cell).inputs.append((dataset, context))
 
     def note(self, text: str) -> None:
         self.runs.set_tags(self.require().run_id, {NOTE: text})
@@ -241,34 +204,38 @@ class Tracker:
         """The run that autologging writes to: a second trained model opens a sibling."""
         with self._lock:
             run = self.current()
-            if run is not None and predictor:
-                if run is self.run and run.fits:
-                    run = self._open_next(run, relation="sibling_of")
-                run.fits += 1
-            return run.run_id if run else None
+            if run is None or not predictor:
+                return run.run_id if run else None
+            run = self.contribute({})
+            if run is self.run and run.fits:
+                run = self._open_next(run, relation="sibling_of")
+            run.fits += 1
+            run.given.of(self._cell).fitted = True
+            return run.run_id
 
     # -- what the process says -------------------------------------------------------------
 
     def cell_started(self, cell: ExecutedCell) -> None:
+        self._running = cell
         self._write({"op": "cell-begin", **asdict(cell)})
 
     def cell_ended(self, cell: ExecutedCell, error: BaseException | None, traceback: str) -> None:
         """A cell is over: note it, and what its end means for the notebook run."""
         with self._lock:
             self._settle()
+            self._running = None
             self._write({"op": "cell-end", **asdict(cell)})
             run = self.run
             if run is None:
                 return
-            key = cell.cell_id or cell.source
             if (
                 error is not None
                 and "raises-exception" not in cell.tags
-                and not _is_clean_exit(error)
+                and not is_clean_exit(error)
             ):
                 self._fail(run, error, cell=cell.label, traceback=traceback)
-                run.failed_in = key
-            elif error is None and run.failed_in == key:
+                run.failed_in = cell.key
+            elif error is None and run.failed_in == cell.key:
                 run.failed_in, run.status = None, "FINISHED"
                 self.runs.reopen(run.run_id)
 
@@ -285,7 +252,10 @@ class Tracker:
         """The notebook's parameters, known once their cells have run: params of all its runs."""
         self._parameters = {key: str(value) for key, value in parameters.items()}
         if self.run is not None:
-            self.log_params(self._parameters, run=self.run)
+            if self.run.conflict(self._parameters):
+                self._open_next(self.run, relation="rerun_of")  # begins with the new ones
+            else:
+                self._put_params(self.run, self._parameters)
 
     # -- ending ----------------------------------------------------------------------------
 
@@ -327,18 +297,34 @@ class Tracker:
         run.is_located = SOURCE in tags
         self._write({"op": "open", "run_id": run.run_id})
         if parent is None and self._parameters:
-            self.runs.log_params(run.run_id, self._parameters)
-            run.params.update(self._parameters)
+            self._put_params(run, self._parameters)
         return run
 
     def _open_next(self, run: OpenRun, *, relation: str) -> OpenRun:
         """The notebook's next run: same parameters and data, linked to the one it follows."""
         self._close(run)
-        following = OpenRun(self, run.experiment, _counted(run.name), run.tags)
+        following = OpenRun(self, run.experiment, run.next_name, run.tags)
         self.run = self._open(following, link={f"{PREFIX}{relation}": run.run_id})
-        for dataset, context in self._inputs:
-            self.runs.log_input(following.run_id, dataset, context=context)
+        self._carry(run, following, same_pass=relation == "sibling_of")
         return following
+
+    def _carry(self, run: OpenRun, following: OpenRun, *, same_pass: bool) -> None:
+        """What the cells above gave holds for the next run too; tagged as not its own."""
+        cells = self._upstream(self._cell) if self._cell and self._upstream else None
+        carried = run.given.carried(self._cell, cells, same_pass=same_pass)
+        params = {k: v for k, v in carried.params.items() if k not in following.params}
+        if carried.fitted:  # autologging's params are not among ours
+            logged = self.runs.get(run.run_id).params
+            own = {key for given in run.given.of_all() for key in given.params} | {
+                *self._parameters
+            }
+            params |= {k: v for k, v in logged.items() if k not in own}
+        self._put_params(following, params)
+        for dataset, context in carried.inputs:
+            self.runs.log_input(following.run_id, dataset, context=context)
+        names = dict.fromkeys([*params, *(dataset.reference for dataset, _ in carried.inputs)])
+        if names:
+            self.runs.set_tags(following.run_id, {f"{PREFIX}carried": ", ".join(names)})
 
     def _settle(self) -> None:
         """A `track` that no `with` followed takes the place of the open notebook run."""
@@ -346,10 +332,13 @@ class Tracker:
         if run is None:
             return
         earlier = self.run
+        if earlier is not None and earlier.is_as_good_as(run):
+            run.run_id, run.name, run.params = earlier.run_id, earlier.name, earlier.params
+            run.is_located, self.run = earlier.is_located, run
+            return
         link = {f"{PREFIX}rerun_of": earlier.run_id} if earlier else {}
         if earlier is not None:
             self._close(earlier)
-        self._inputs.clear()
         self.run = self._open(run, link=link)
 
     def _fail(
@@ -383,6 +372,16 @@ class Tracker:
         self.runs.log_text(run.run_id, executed_notebook(cells), "notebook/executed.ipynb")
         self.runs.set_tags(run.run_id, tags)
 
+    @property
+    def _cell(self) -> ExecutedCell | None:
+        """The running cell; a thread may be of any, so its logs never split a run."""
+        return self._running if threading.current_thread() is threading.main_thread() else None
+
+    def _put_params(self, run: OpenRun, params: Mapping[str, str]) -> None:
+        if params:
+            self.runs.log_params(run.run_id, params)
+            run.params.update(params)
+
     def _running_cell(self) -> str | None:
         cells = self._cells()
         return cells[-1].label if cells and cells[-1].duration is None else None
@@ -396,22 +395,3 @@ class Tracker:
             for cell in self._cells():
                 self._journal.append({"op": "cell-begin", **asdict(cell)})
         self._journal.append(record)
-
-
-@contextmanager
-def failures_warned(what: str) -> Iterator[None]:
-    """The user's cell never fails because of tracking: trouble is one line on stderr."""
-    try:
-        yield
-    except MlopsError as error:
-        sys.stderr.write(f"mlops_nb: {what} failed: {error}\n")
-
-
-def _is_clean_exit(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in (None, 0)
-
-
-def _counted(name: str) -> str:
-    """The name of the next sibling: of `train-03` `train-*`, of a given `deep` `deep-*`."""
-    stem, _, number = name.rpartition("-")
-    return f"{stem}-*" if stem and number.isdigit() else f"{name}-*"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb import checking, execution, promotion, recovery, tracking
+from mlops_nb import checking, execution, handles, promotion, recovery, tracking
 from mlops_nb.backends.data import DatasetStore
 from mlops_nb.backends.mlflow import store
 from mlops_nb.backends.mlflow.models import ModelStore
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from mlops_nb.backends.mlflow.frames import RunsFrame
     from mlops_nb.checking import Report
     from mlops_nb.datasets import Added, DatasetList, DatasetVersion
+    from mlops_nb.handles import OpenRun
     from mlops_nb.models import ModelVersion, Promotion
     from mlops_nb.steps import StepResult
-    from mlops_nb.tracking import OpenRun, Tracker
+    from mlops_nb.tracking import Tracker
 
 IGNORED = (b"mlflow.db", b"mlruns/", b".mlops/")
 
@@ -60,7 +61,7 @@ class Workspace:
     @property
     def runs(self) -> RunStore:
         """The run store, with the runs of dead processes closed; that costs a look at a folder."""
-        with tracking.failures_warned("closing the runs of dead processes"):
+        with handles.failures_warned("closing the runs of dead processes"):
             self._close_orphans()
         return self._runs
 
@@ -87,6 +88,7 @@ class Workspace:
             journal_folder=self._journal_folder,
             describe=self.session.describe,
             cells=self.session.cells,
+            upstream=self.session.upstream,
             attach=lambda: self.session.attach(tracker, self.settings),
         )
         if run_id := os.environ.get("MLOPS_NB_RUN_ID"):
@@ -254,7 +256,7 @@ class Workspace:
 
     def status(self) -> Status:
         run = self.open_run
-        runs = self.runs.search(limit=3) if self._has_store() else []
+        runs = self.runs.search(limit=3) if self.has_store() else []
         return Status(
             workspace=self.root,
             env=self.settings.env,
@@ -311,7 +313,7 @@ class Workspace:
             return None
         return self.tracker.current()
 
-    def _has_store(self) -> bool:
+    def has_store(self) -> bool:
         embedded = self.settings.embedded
         return embedded is None or embedded.exists()
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mlops_nb import api
 from mlops_nb.backends.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 FOREIGN = ("MLFLOW_", "_MLFLOW_", "MLOPS_NB_", "JPY_", "CI", "GIT_")
 

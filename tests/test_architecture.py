@@ -142,6 +142,14 @@ def test_every_module_says_what_it_is(name: str) -> None:
     assert caption.splitlines()[0].strip()
 
 
+def test_the_contributors_list_names_every_module_by_its_first_line() -> None:
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    listed = re.findall(r"^- `(mlops_nb/\S+\.py)`: (.+)$", text, re.MULTILINE)
+    captions = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "?" for path in MODULES]
+    said = [(_name(m), text.splitlines()[0]) for m, text in zip(MODULES, captions, strict=True)]
+    assert listed == said
+
+
 def test_every_command_has_a_help_text() -> None:
     unexplained = [name for name, command in _commands(group()) if not command.get_short_help_str()]
     assert unexplained == []

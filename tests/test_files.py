@@ -6,11 +6,15 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mlops_nb.errors import StoreError
 from mlops_nb.files import current_umask, file_errors, locked, try_lock, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOLD = """
 import sys, time
@@ -23,7 +27,7 @@ with locked(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def holder(tmp_path):
+def holder(tmp_path: Path) -> Iterator[Any]:
     """Another process that holds tmp_path/lock."""
     child = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
@@ -37,7 +41,7 @@ def holder(tmp_path):
     child.communicate()
 
 
-def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path):
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "file"
     write_atomically(path, "one")
     write_atomically(path, b"two")
@@ -45,12 +49,14 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
-def test_a_replaced_file_is_readable_by_whom_the_umask_lets(tmp_path):
+def test_a_replaced_file_is_readable_by_whom_the_umask_lets(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", "x")
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~current_umask()
 
 
-def test_a_failing_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path, monkeypatch):
+def test_a_failing_write_keeps_the_old_file_and_leaves_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     write_atomically(path, "old")
 
@@ -58,13 +64,15 @@ def test_a_failing_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_pat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="the disk of .* is full; free some space"):
+    with pytest.raises(StoreError, match=r"the disk of .* is full; free some space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_lock_of_another_process_is_seen_and_free_once_that_is_dead(tmp_path, holder):
+def test_a_lock_of_another_process_is_seen_and_free_once_that_is_dead(
+    tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
     with (tmp_path / "lock").open("ab") as stream:
         assert not try_lock(stream)
         holder.kill()
@@ -72,8 +80,12 @@ def test_a_lock_of_another_process_is_seen_and_free_once_that_is_dead(tmp_path, 
         assert try_lock(stream)
 
 
-def test_a_lock_is_waited_for(tmp_path, holder):
-    waiter = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+def test_a_lock_is_waited_for(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+    waiter = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     with pytest.raises(subprocess.TimeoutExpired):
         waiter.wait(0.5)
     holder.kill()
@@ -82,7 +94,7 @@ def test_a_lock_is_waited_for(tmp_path, holder):
     waiter.communicate()
 
 
-def test_a_lock_is_free_after_its_block(tmp_path):
+def test_a_lock_is_free_after_its_block(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "lock"
     with locked(path), path.open("ab") as other:
         assert not try_lock(other)
@@ -100,7 +112,7 @@ def test_a_lock_is_free_after_its_block(tmp_path):
         (errno.EIO, "/d/f: Input/output error"),
     ],
 )
-def test_the_disks_troubles_are_one_line_with_a_cure(number, words):
+def test_the_disks_troubles_are_one_line_with_a_cure(number: Any, words: Any) -> None:
     with pytest.raises(StoreError, match=words) as caught, file_errors(Path("/d")):
         raise OSError(number, os.strerror(number), "/d/f")
     assert "\n" not in str(caught.value)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mlops_nb.errors import ParameterError
 from mlops_nb.parameters import COMPUTED, REQUIRED, Parameter, Schema, read_schema

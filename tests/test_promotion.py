@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow import MlflowClient
@@ -13,9 +13,13 @@ from mlops_nb.config import read_settings
 from mlops_nb.errors import NotFoundError, UsageError
 from mlops_nb.references import ModelReference
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 
 @pytest.fixture
-def models(folder) -> ModelStore:
+def models(folder: Path) -> ModelStore:
     """A registry with churn/1 to churn/5."""
     store = ModelStore(RunStore(read_settings(folder)))
     store.client.create_registered_model("churn")
@@ -24,11 +28,13 @@ def models(folder) -> ModelStore:
     return store
 
 
-def promote(models: ModelStore, version: int, alias: str = "champion"):
-    return promotion.promote(models, ModelReference("churn", version=version), alias=alias, by="ada")
+def promote(models: ModelStore, version: int, alias: str = "champion") -> Any:
+    return promotion.promote(
+        models, ModelReference("churn", version=version), alias=alias, by="ada"
+    )
 
 
-def rollback(models: ModelStore, alias: str = "champion"):
+def rollback(models: ModelStore, alias: str = "champion") -> Any:
     return promotion.rollback(models, "churn", alias=alias, by="bob")
 
 
@@ -52,24 +58,36 @@ def crashing() -> Iterator[None]:
         yield
 
 
-def test_a_promotion_moves_the_alias_and_says_who_from_where_and_that_no_gate_was_passed(models):
+def test_a_promotion_moves_the_alias_and_says_who_from_where_and_that_no_gate_was_passed(
+    models: ModelStore,
+) -> None:
     promote(models, 1)
     move = promote(models, 3)
-    assert (move.version, move.previous, move.kind, move.by, move.gate) == (3, 1, "promote", "ada", "none")
+    assert (move.version, move.previous, move.kind, move.by, move.gate) == (
+        3,
+        1,
+        "promote",
+        "ada",
+        "none",
+    )
     assert champion(models) == 3
     assert [entry.number for entry in models.promotions("churn", "champion")] == [1, 2]
 
 
-def test_rollback_walks_the_history_back_again_and_again_and_stops_at_the_first(models):
+def test_rollback_walks_the_history_back_again_and_again_and_stops_at_the_first(
+    models: ModelStore,
+) -> None:
     for version in (1, 2, 3):
         promote(models, version)
     assert [rollback(models).version, rollback(models).version] == [2, 1]
-    with pytest.raises(UsageError, match="churn@champion only ever stood on churn/1; nothing to roll back"):
+    with pytest.raises(
+        UsageError, match="churn@champion only ever stood on churn/1; nothing to roll back"
+    ):
         rollback(models)
     assert champion(models) == 1
 
 
-def test_a_promotion_after_a_rollback_goes_on_from_there(models):
+def test_a_promotion_after_a_rollback_goes_on_from_there(models: ModelStore) -> None:
     promote(models, 1)
     promote(models, 2)
     rollback(models)
@@ -77,14 +95,14 @@ def test_a_promotion_after_a_rollback_goes_on_from_there(models):
     assert rollback(models).version == 1
 
 
-def test_a_rollback_can_be_rolled_forward_by_a_promotion(models):
+def test_a_rollback_can_be_rolled_forward_by_a_promotion(models: ModelStore) -> None:
     promote(models, 1)
     promote(models, 2)
     rollback(models)
     assert promote(models, 2).previous == 1
 
 
-def test_each_alias_has_its_own_history(models):
+def test_each_alias_has_its_own_history(models: ModelStore) -> None:
     promote(models, 1)
     promote(models, 2, alias="challenger")
     promote(models, 3)
@@ -94,38 +112,38 @@ def test_each_alias_has_its_own_history(models):
         rollback(models, alias="challenger")
 
 
-def test_a_move_by_plain_mlflow_is_respected(models):
+def test_a_move_by_plain_mlflow_is_respected(models: ModelStore) -> None:
     promote(models, 1)
     models.client.set_registered_model_alias("churn", "champion", "4")
     assert promote(models, 2).previous == 4
     assert [rollback(models).version, rollback(models).version] == [4, 1]
 
 
-def test_a_move_by_plain_mlflow_alone_can_be_rolled_back(models):
+def test_a_move_by_plain_mlflow_alone_can_be_rolled_back(models: ModelStore) -> None:
     promote(models, 1)
     models.client.set_registered_model_alias("churn", "champion", "4")
     assert rollback(models).version == 1
 
 
-def test_an_alias_already_there_is_not_promoted_twice(models):
+def test_an_alias_already_there_is_not_promoted_twice(models: ModelStore) -> None:
     promote(models, 1)
     with pytest.raises(UsageError, match="churn/1 is churn@champion already"):
         promote(models, 1)
     assert len(models.promotions("churn")) == 1
 
 
-def test_an_alias_never_set_cannot_be_rolled_back(models):
+def test_an_alias_never_set_cannot_be_rolled_back(models: ModelStore) -> None:
     with pytest.raises(UsageError, match="churn@champion was never set"):
         rollback(models)
 
 
-def test_a_version_that_does_not_exist_is_not_promoted(models):
+def test_a_version_that_does_not_exist_is_not_promoted(models: ModelStore) -> None:
     with pytest.raises(NotFoundError, match="has no version 9"):
         promote(models, 9)
     assert models.promotions("churn") == []
 
 
-def test_a_crash_in_a_promotion_leaves_the_alias_and_can_be_repeated(models):
+def test_a_crash_in_a_promotion_leaves_the_alias_and_can_be_repeated(models: ModelStore) -> None:
     promote(models, 1)
     with crashing():
         promote(models, 5)
@@ -136,7 +154,9 @@ def test_a_crash_in_a_promotion_leaves_the_alias_and_can_be_repeated(models):
     assert rollback(models).version == 1
 
 
-def test_a_version_that_a_crash_kept_from_the_alias_is_never_rolled_back_to(models):
+def test_a_version_that_a_crash_kept_from_the_alias_is_never_rolled_back_to(
+    models: ModelStore,
+) -> None:
     promote(models, 1)
     with crashing():
         promote(models, 5)
@@ -144,7 +164,7 @@ def test_a_version_that_a_crash_kept_from_the_alias_is_never_rolled_back_to(mode
     assert rollback(models).version == 1
 
 
-def test_a_crash_in_a_rollback_leaves_the_alias_and_can_be_repeated(models):
+def test_a_crash_in_a_rollback_leaves_the_alias_and_can_be_repeated(models: ModelStore) -> None:
     promote(models, 1)
     promote(models, 2)
     with crashing():

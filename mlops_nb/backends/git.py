@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,18 @@ def provenance(folder: Path) -> dict[str, str]:
     tags = {
         "mlflow.source.git.commit": commit,
         "mlflow.source.git.branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
-        "mlflow.source.git.repoURL": _git(folder, "config", "--get", "remote.origin.url"),
+        "mlflow.source.git.repoURL": _without_password(
+            _git(folder, "config", "--get", "remote.origin.url")
+        ),
         "mlflow.source.git.dirty": "true"
         if _git(folder, "status", "--porcelain", "-uno")
         else "false",
     }
     return {key: value for key, value in tags.items() if value}
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"://[^/@]*@", "://", url)
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -13,17 +14,21 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mlops_nb.errors import MlopsError
+from mlops_nb.errors import MlopsError, UsageError
 from mlops_nb.names import names_of
 from mlops_nb.notebooks import Notebook, python_of
 from mlops_nb.runs import ExecutedCell
+from mlops_nb.slices import upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
+    from mlops_nb.names import Names
+
 ATTRIBUTE = "_mlops_nb"
 SEARCHES = 20  # cells after which a notebook without evidence stays unknown
+PARAMETERS = {"parameters", "injected-parameters"}
 INJECTED = "# Parameters"  # papermill's first line of the cell it injects
 
 
@@ -56,6 +61,12 @@ class Shell:
         self._listener = listener
         self._publish_parameters()
 
+    def upstream(self, cell: ExecutedCell) -> list[ExecutedCell]:
+        """The executed cells that `cell`, the newest, takes its names from."""
+        pieces = [_names(each.source) for each in self.cells]
+        target = next(i for i in reversed(range(len(pieces))) if self.cells[i].key == cell.key)
+        return [self.cells[position] for position in sorted(upstream(pieces, target))]
+
     def execute_body(self, source: str) -> Any:
         """Run a cell's body in the notebook's namespace; the value of a last expression.
 
@@ -65,11 +76,13 @@ class Shell:
         tree = ast.parse(self.shell.transform_cell(source))
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         name = self.shell.compile.cache(source, self.shell.execution_count, raw_code=source)
-        exec(self.shell.compile(tree, name, "exec"), self.namespace)
-        if last is None:
-            return None
-        expression = ast.Expression(last.value)
-        return eval(self.shell.compile(expression, name, "eval"), self.namespace)
+        try:
+            body = self.shell.compile(tree, name, "exec")
+            value = last and self.shell.compile(ast.Expression(last.value), name, "eval")
+        except SyntaxError as error:
+            raise _explained(error) from None
+        exec(body, self.namespace)
+        return eval(value, self.namespace) if value else None
 
     @property
     def namespace(self) -> dict[str, Any]:
@@ -103,7 +116,7 @@ class Shell:
             self._publish_parameters()
         cell = ExecutedCell(
             number=len(self._history) or self.shell.execution_count,
-            source=source,
+            source=redacted(source),
             cell_id=info.cell_id or self._request_metadata().get("cellId"),
             tags=self._tags_of(source),
             started=time.time(),
@@ -121,7 +134,9 @@ class Shell:
             self.cells[-1],
             number=result.execution_count or self.cells[-1].number,
             duration=time.time() - self.cells[-1].started,
-            error=f"{type(error).__name__}: {error}"[:2000] if error is not None else None,
+            error=redacted(f"{type(error).__name__}: {error}")[:2000]
+            if error is not None
+            else None,
         )
         self.cells[-1] = cell
         if error is None:
@@ -136,7 +151,7 @@ class Shell:
             self.cells.append(
                 ExecutedCell(
                     number=len(self._history) - 1,
-                    source=self._history[-1],
+                    source=redacted(self._history[-1]),
                     cell_id=self._request_metadata().get("cellId"),
                     started=time.time(),
                 )
@@ -161,7 +176,7 @@ class Shell:
         return source.startswith(INJECTED) or "parameters" in self._tags_of(source)
 
     def _remember_parameters(self, cell: ExecutedCell) -> None:
-        if self._is_parameters(cell.source):
+        if PARAMETERS & {*cell.tags} or self._is_parameters(cell.source):
             defined = names_of(python_of(cell.source)).defined
             self._parameter_names |= {name for name in defined if not name.startswith("_")}
 
@@ -221,6 +236,22 @@ def attached_shell() -> Shell | None:
     return getattr(shell, ATTRIBUTE)  # type: ignore[no-any-return]
 
 
+@lru_cache(maxsize=1000)
+def _names(source: str) -> Names | None:
+    try:
+        return names_of(python_of(source))
+    except (SyntaxError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=1000)
+def redacted(source: str) -> str:
+    """A cell's text as it may be kept. The patterns are compiled at the first cell, not before."""
+    from mlops_nb.redaction import redact_text
+
+    return redact_text(source)
+
+
 def _path_of_parent() -> str | None:
     """The first existing notebook on the command line of the process that started us."""
     try:
@@ -250,7 +281,7 @@ def _has_all(path: Path, sources: Iterable[str]) -> bool:
     notebook = _read(path)
     if notebook is None:
         return False
-    return set(sources) <= {cell.source.strip() for cell in notebook.code_cells}
+    return set(sources) <= {redacted(cell.source).strip() for cell in notebook.code_cells}
 
 
 def _is_plain(value: Any) -> bool:
@@ -265,6 +296,15 @@ def _is_plain(value: Any) -> bool:
         "datetime",
         "pathlib",
         "numpy",
+    )
+
+
+def _explained(error: SyntaxError) -> Exception:
+    """IPython runs a cell with a top-level `await` in its own loop, which a body has not."""
+    if not re.match(r"'?(await|async)\w*\b.* outside ", str(error.msg)):
+        return error
+    return UsageError(
+        "a tracked cell cannot await", cure="write with mlops.track(…): in a plain cell instead"
     )
 
 

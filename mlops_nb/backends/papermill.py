@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import UsageError
 from mlops_nb.steps import Outcome
+from mlops_nb.tables import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,9 +74,9 @@ def execute(
         except PapermillExecutionError as error:
             return Outcome(
                 "failed",
-                cause=f"{error.ename}: {error.evalue}",
-                cell=f"{error.cell_index + 1}",
-                traceback="\n".join(error.traceback),
+                cause=printable(f"{error.ename}: {error.evalue}".splitlines()[0])[:500],
+                cell=str(error.exec_count or error.cell_index + 1),  # as the kernel says it
+                traceback=re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)),
             )
         except NoSuchKernel as error:
             raise UsageError(

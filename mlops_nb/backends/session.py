@@ -16,7 +16,7 @@ from mlops_nb.backends.ipython import Listener, Shell, attached_shell
 from mlops_nb.runs import PREFIX, ExecutedCell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -30,6 +30,7 @@ class Tracker(Listener, Protocol):
 
     def current_run_id(self) -> str | None: ...
     def fit_run_id(self, *, predictor: bool) -> str | None: ...
+    def contribute(self, params: Mapping[str, Any]) -> object: ...
     def process_failed(self, error: BaseException) -> None: ...
     def guard(self, what: str) -> AbstractContextManager[None]: ...
     def shut_down(self) -> None: ...
@@ -43,8 +44,9 @@ class Session:
     def __init__(self) -> None:
         self._tracker: Tracker | None = None
         self._redirection: Any = None
-        self._default_tracking: str | None = None
-        self._excepthook: Any = None
+        self._offered: str | None = None  # what we put into MLFLOW_TRACKING_URI
+        self._given: str | None = None  # what stood there before
+        self._excepthook: Any = None  # sys.excepthook as it was
 
     @staticmethod
     @cache
@@ -75,14 +77,18 @@ class Session:
 
     @property
     def stem(self) -> str | None:
-        return self.source.stem if self.source else None
+        """The name of the notebook or script; of a package run by `-m`, the package's."""
+        if self.source is None:
+            return None
+        return self.source.parent.name if self.source.stem == "__main__" else self.source.stem
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment as others set it, without the default that we put there."""
+        """The environment as others set it, without the store that we put there."""
         environ = dict(os.environ)
-        if self._default_tracking and environ.get(TRACKING) == self._default_tracking:
+        if self._offered and environ.get(TRACKING) == self._offered:
             del environ[TRACKING]
+            environ |= {TRACKING: self._given} if self._given else {}
         return environ
 
     @property
@@ -108,14 +114,17 @@ class Session:
             tags[f"{PREFIX}step"] = step
         return tags | git.provenance(self.folder)
 
+    def upstream(self, cell: ExecutedCell) -> Sequence[ExecutedCell]:
+        return self.shell.upstream(cell) if self.shell else ()
+
     def cells(self) -> Sequence[ExecutedCell]:
         return self.shell.cells if self.shell else ()
 
     def offer_store(self, settings: Settings) -> None:
         """Let plain MLflow calls, from any folder, meet the workspace's store."""
         uri = settings.tracking
-        if os.environ.setdefault(TRACKING, uri) == uri:
-            self._default_tracking = uri
+        if TRACKING not in os.environ:
+            os.environ[TRACKING] = self._offered = uri
 
     def attach(self, tracker: Tracker, settings: Settings) -> None:
         """Hear of cells, MLflow calls and the end of the process for `tracker`; once."""
@@ -126,7 +135,10 @@ class Session:
 
         os.environ.pop("MLFLOW_RUN_ID", None)  # a worker that inherits it would end our run
         forget_run(os.environ.get("MLOPS_NB_RUN_ID"))
+        given = self.environ.get(TRACKING)
         start_autologging(settings.tracking, settings.registry)
+        if os.environ.get(TRACKING) != given:  # MLflow writes there what it is told
+            self._offered, self._given = os.environ.get(TRACKING), given
         self._tracker, self._redirection = tracker, Redirection(tracker)
         self._redirection.install()
         atexit.register(tracker.shut_down)

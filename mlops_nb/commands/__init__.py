@@ -9,9 +9,9 @@ the cells below must not run on), and is a context manager when it can hold a bo
 
 from __future__ import annotations
 
-from mlops_nb.commands.grammar import Caller, Group, group_of
+from mlops_nb.commands.grammar import Caller, Group, group_of, holds_body
 
-__all__ = ["Caller", "Group", "group"]
+__all__ = ["Caller", "Group", "group", "holds_body"]
 
 
 def group() -> Group:

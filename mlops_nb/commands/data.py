@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def complete_data(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names, and once a name is whole, its versions."""
     try:
-        store = ctx.ensure_object(Caller).workspace.datasets
+        workspace = ctx.ensure_object(Caller).workspace
+        if not workspace.settings.data.is_dir():
+            return []
+        store = workspace.datasets
         name, mark, _rest = incomplete.partition("@")
         words = [str(v.reference) for v in store.versions(name)] if mark else store.names()
     except MlopsError:

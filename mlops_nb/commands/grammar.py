@@ -12,7 +12,7 @@ from mlops_nb import api
 from mlops_nb.errors import NotFoundError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
     from mlops_nb.workspace import Workspace
@@ -71,11 +71,24 @@ def common_options() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command with the options that all have. `raw`: the rest of a notebook line as it is."""
+    """A command with the options that all have.
 
-    def __init__(self, *args: Any, raw: bool = False, **kwargs: Any) -> None:
+    `raw` gets the rest of a notebook line in one piece, `verbatim` with what looks like a comment;
+    `holds` takes a body: a cell, or a program after `--`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        raw: bool = False,
+        verbatim: bool = False,
+        holds: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.raw = raw
+        self.raw = raw or verbatim
+        self.verbatim = verbatim
+        self.holds = holds
         self.context_settings = {**SETTINGS, **self.context_settings}
         self.params += common_options()
 
@@ -102,6 +115,15 @@ class Group(click.Group):
 
 
 Group.group_class = Group
+
+
+def holds_body(group: Group, words: Iterable[str]) -> bool:
+    """Whether the command that these words name takes a body."""
+    command: click.Command = group
+    for word in words:
+        if isinstance(command, click.Group):
+            command = command.commands.get(word, command)
+    return getattr(command, "holds", False)
 
 
 def group_of(*modules: ModuleType) -> Group:
@@ -136,5 +158,6 @@ def _choose_env(ctx: click.Context, _: click.Parameter, value: str | None) -> No
         ctx.ensure_object(Caller).env = value
 
 
-def _environments(*_: Any) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in ("dev", "test", "prod")]
+def _environments(*arguments: Any) -> list[CompletionItem]:
+    *_, incomplete = arguments
+    return [CompletionItem(n) for n in ("dev", "test", "prod") if n.startswith(incomplete)]

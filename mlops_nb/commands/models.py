@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def complete_model(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Versions and aliases of the registered models."""
     try:
-        versions = ctx.ensure_object(Caller).workspace.models.versions()
+        workspace = ctx.ensure_object(Caller).workspace
+        versions = workspace.models.versions() if workspace.has_store() else []
     except MlopsError:
         return []
     words = [w for v in versions for w in (v.reference, *(f"{v.name}@{a}" for a in v.aliases))]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of the newest runs, and the words for them."""
     try:
-        recent = ctx.ensure_object(Caller).workspace.runs.search(limit=50)
+        workspace = ctx.ensure_object(Caller).workspace
+        recent = workspace.runs.search(limit=50) if workspace.has_store() else []
     except MlopsError:
         return []
     words = [

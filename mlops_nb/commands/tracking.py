@@ -78,7 +78,7 @@ class Scope(AbstractContextManager["Scope"]):
         return self.workspace.runs.get(run_id)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, holds=True)
 @click.argument("words", nargs=-1, metavar="[EXPERIMENT] [-- PROGRAM…]")
 @click.option("--name", help="The run's name; default: the notebook's name and a number.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tag the run.")
@@ -116,7 +116,7 @@ def log(caller: Caller, metrics: tuple[str, ...], step: int) -> None:
     caller.workspace.log(values, step=step)
 
 
-@click.command(cls=Command, raw=True)
+@click.command(cls=Command, verbatim=True)
 @click.argument("text")
 @pass_caller
 def note(caller: Caller, text: str) -> None:

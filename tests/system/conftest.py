@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -125,12 +126,22 @@ class Kernel:
 
     def run(self, source: str) -> str:
         """Execute a cell; gives all that it showed, as text. A raising cell is a failed test."""
+        status, shown = self._execute(source)
+        assert status == "ok", shown
+        return shown
+
+    def error(self, source: str) -> str:
+        """Execute a cell that must raise; gives all that it showed."""
+        status, shown = self._execute(source)
+        assert status == "error", shown
+        return shown
+
+    def _execute(self, source: str) -> tuple[str, str]:
         shown: list[str] = []
         reply = self.client.execute_interactive(
             source, timeout=PATIENCE, output_hook=lambda message: shown.append(_text_of(message))
         )
-        assert reply["content"]["status"] == "ok", "".join(shown)
-        return "".join(shown)
+        return reply["content"]["status"], re.sub(r"\x1b\[[0-9;]*m", "", "".join(shown))
 
 
 @pytest.fixture(scope="session")
@@ -155,12 +166,27 @@ def kernel(environment: Mapping[str, str]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def track_two_runs(kernel: Callable[..., Any]) -> Callable[[Path], None]:
+def write_notebook() -> Callable[[Path, Sequence[str]], Path]:
+    """Writes code cells as a notebook at a path, and gives the path."""
+
+    def write(path: Path, sources: Sequence[str]) -> Path:
+        book = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+        book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        book.cells = [nbformat.v4.new_code_cell(text) for text in sources]  # type: ignore[no-untyped-call]
+        nbformat.write(book, path)  # type: ignore[no-untyped-call]
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def track_two_runs(
+    kernel: Callable[..., Any], write_notebook: Callable[[Path, Sequence[str]], Path]
+) -> Callable[[Path], None]:
     """A notebook, executed in a real kernel: two runs on `flights@v1`, a model in each."""
 
     def track(folder: Path) -> None:
-        cells = [nbformat.v4.new_code_cell(source) for source in TRACKED]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "trees.ipynb")
+        write_notebook(folder / "trees.ipynb", TRACKED)
         with kernel(folder) as running:
             for source in TRACKED:
                 running.run(source)
@@ -266,6 +292,7 @@ class Postgresql:
 
     @property
     def uri(self) -> str:
+        """With the driver named: which one a bare `postgresql:` means depends on SQLAlchemy."""
         return f"postgresql://mlops:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def create(self) -> None:

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 from mlflow import MlflowClient
 from playwright.sync_api import expect
 
+from mlops_nb.commands import group
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from conftest import Lab
     from mlflow.entities import Run as MlflowRun
@@ -49,20 +50,17 @@ def store(lab: Lab) -> MlflowClient:
 
 
 @pytest.fixture
-def notebook(lab: Lab, request: pytest.FixtureRequest) -> Callable[..., Path]:
+def notebook(
+    lab: Lab,
+    request: pytest.FixtureRequest,
+    write_notebook: Callable[[Path, Sequence[str]], Path],
+) -> Callable[..., Path]:
     """Writes a notebook of the given cells into a workspace of its own in the lab."""
     folder = lab.root / request.node.name
     folder.mkdir()
     (folder / "mlops.toml").touch()
 
-    def write(*sources: str) -> Path:
-        cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        path = folder / "cells.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
-        return path
-
-    return write
+    return lambda *sources: write_notebook(folder / "cells.ipynb", sources)
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ def test_runs_and_comparison_are_tables_in_the_page(
     expect(compared.locator("tbody")).to_contain_text("test_auc (max)")
     expect(compared.locator("tbody")).to_contain_text("flights@v1")
     if shots is not None:
-        picture(tour, lab, "tour-compare", shots / "tour.png")
+        picture(tour, lab, "tour-compare-why", shots / "tour.png")
 
 
 def test_the_store_holds_what_the_page_shows(tour: Locator, lab: Lab, store: MlflowClient) -> None:
@@ -106,10 +104,8 @@ def test_the_store_holds_what_the_page_shows(tour: Locator, lab: Lab, store: Mlf
     for run in (first, second):
         assert run.info.run_name in shown
         assert f"{run.data.metrics['test_auc']:.4g}" in shown
-        assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["flights"] * len(
-            run.inputs.dataset_inputs
-        )
-        assert run.inputs.dataset_inputs
+        assert run.inputs is not None
+        assert {each.dataset.name for each in run.inputs.dataset_inputs} == {"flights"}
     champion = store.get_model_version_by_alias("flights-late", "champion")
     best = max((first, second), key=lambda run: run.data.metrics["test_auc"])
     assert champion.run_id == best.info.run_id
@@ -170,20 +166,18 @@ def test_tab_offers_the_commands(page: Page, lab: Lab, notebook: Callable[..., P
     panel = opened(page, lab, notebook("%load_ext mlops_nb", ""))
     run_all(panel)
     editor = panel.locator(".jp-CodeCell").nth(1).locator(".cm-content")
-    editor.click()
-    page.keyboard.type("%mlops co")
-    page.keyboard.press("Tab")
-    page.wait_for_timeout(3000)
-    page.screenshot(path="/tmp/e2/tab1.png")
-    page.keyboard.press("Escape")
-    page.keyboard.press("Backspace")
-    page.keyboard.press("Backspace")
-    page.keyboard.press("Tab")
-    page.wait_for_timeout(3000)
-    page.screenshot(path="/tmp/e2/tab2.png")
     offered = page.locator(".jp-Completer .jp-Completer-match")
-    print(offered.all_text_contents())
-    assert 0
+    editor.click()
+    page.keyboard.type("%mlops ")
+    page.keyboard.press("Tab")
+    expect(offered.filter(has_text="track")).to_have_count(1)
+    assert set(group().commands) <= {text.strip() for text in offered.all_text_contents()}
+    page.keyboard.press("Escape")
+    page.keyboard.type("co")
+    page.keyboard.press("Tab")
+    expect(offered).to_have_text(["compare"])
+    page.keyboard.press("Enter")
+    expect(editor).to_have_text("%mlops compare")
 
 
 # -- seeing and doing ------------------------------------------------------------------------
@@ -214,21 +208,27 @@ def cells_of(lab: Lab) -> list[dict[str, str]]:
     return cells
 
 
-def output(panel: Locator, lab: Lab, cell_id: str) -> Locator:
-    """The output area of the tour's cell with this id."""
+def cell(panel: Locator, lab: Lab, cell_id: str) -> Locator:
+    """The tour's cell with this id."""
     position = [cell["id"] for cell in cells_of(lab)].index(cell_id)
-    return panel.locator(".jp-Cell").nth(position).locator(".jp-Cell-outputArea")
+    return panel.locator(".jp-Cell").nth(position)
+
+
+def output(panel: Locator, lab: Lab, cell_id: str) -> Locator:
+    return cell(panel, lab, cell_id).locator(".jp-Cell-outputArea")
 
 
 def picture(panel: Locator, lab: Lab, cell_id: str, path: Path) -> None:
-    """The page with this output in sight, without the file browser."""
-    page = panel.page
-    page.keyboard.press("Control+b")
-    output(panel, lab, cell_id).scroll_into_view_if_needed()
-    page.screenshot(path=path)
+    """The page from this cell downwards, without the file browser."""
+    panel.page.keyboard.press("Control+b")
+    panel.page.mouse.move(600, 795)  # a row under the pointer is highlighted
+    cell(panel, lab, cell_id).evaluate("cell => cell.scrollIntoView({block: 'start'})")
+    expect(panel.page.locator(".jp-FileBrowser")).to_be_hidden()
+    panel.page.screenshot(path=path)
 
 
 def runs_of(store: MlflowClient, experiment: str) -> list[MlflowRun]:
     """The runs of an experiment, oldest first."""
     found = store.get_experiment_by_name(experiment)
+    assert found is not None
     return list(store.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import psycopg2
+import psycopg
 import pytest
 from mlflow import MlflowClient
 
@@ -46,7 +46,10 @@ def stopped(postgresql: Postgresql) -> Iterator[Postgresql]:
 
 
 def test_runs_of_a_kernel_are_in_the_database(place: Terminal, postgresql: Postgresql) -> None:
-    with psycopg2.connect(postgresql.uri) as connection, connection.cursor() as cursor:
+    with (
+        psycopg.connect(postgresql.uri) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SELECT name, status, source_name FROM runs ORDER BY start_time")
         found = cursor.fetchall()
         cursor.execute("SELECT DISTINCT name FROM datasets")
@@ -81,6 +84,7 @@ def test_an_alias_goes_forth_and_back(place: Terminal, client: MlflowClient) -> 
     moved = place.value("model", "rollback", "delays")
     assert (moved["version"], moved["previous"]) == (1, 2)
     assert champion(client) == 1
+    assert not (place.folder / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("words", ["runs", "model list"])

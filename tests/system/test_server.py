@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,18 +41,17 @@ def client(tracking_server: Server) -> MlflowClient:
 @pytest.fixture
 def dead(tracking_server: Server) -> Iterator[Server]:
     """The server, killed; it comes back after the test."""
-    tracking_server.stop(signal.SIGKILL)
-    yield tracking_server
-    tracking_server.start()
+    with killed(tracking_server):
+        yield tracking_server
 
 
 def test_runs_of_a_kernel_are_on_the_server(place: Terminal, client: MlflowClient) -> None:
-    experiment = client.get_experiment_by_name("trees")
-    runs = client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+    runs = client.search_runs([experiment_id(client, "trees")], order_by=["start_time ASC"])
     assert [run.info.run_name for run in runs] == ["trees-01", "trees-02"]
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
     assert [run.data.metrics["auc"] for run in runs] == [0.7, 0.9]
     for run in runs:
+        assert run.inputs is not None
         (data,) = {each.dataset.name for each in run.inputs.dataset_inputs}
         assert data == "flights"
         assert run.data.tags["mlflow.source.name"] == str(place.folder / "trees.ipynb")
@@ -98,20 +98,58 @@ def test_a_killed_server_is_one_clear_line_within_10_seconds(
     assert line.startswith(f"Error: tracking server {dead.url} does not answer; ")
 
 
-def test_a_cell_of_an_open_run_survives_a_killed_server(
+def test_cells_of_an_open_run_go_on_while_the_server_is_dead(
     place: Terminal, tracking_server: Server, kernel: Callable[..., Any], client: MlflowClient
 ) -> None:
     with kernel(place.folder) as running:
         running.run("%load_ext mlops_nb\n%mlops track survivors")
-        tracking_server.stop(signal.SIGKILL)
-        try:
-            assert running.run("1 + 1") == "2"
-        finally:
-            tracking_server.start()
+        with killed(tracking_server):
+            assert running.run("6 * 7") == "42"
         running.run("%mlops log auc=0.5\n%mlops end")
-    experiment = client.get_experiment_by_name("survivors")
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([experiment_id(client, "survivors")])
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"auc": 0.5})
+
+
+def test_a_cell_that_raises_while_the_server_is_dead_is_soon_over(
+    place: Terminal, tracking_server: Server, kernel: Callable[..., Any]
+) -> None:
+    with kernel(place.folder) as running:
+        running.run("%load_ext mlops_nb\n%mlops track mourners")
+        with killed(tracking_server):
+            started = time.monotonic()
+            shown = running.error("1 / 0")
+            assert time.monotonic() - started < 10
+    assert "ZeroDivisionError: division by zero" in shown
+    assert "mlops_nb: noting a cell failed: " in shown
+
+
+def test_logging_to_a_dead_server_is_one_clear_line_within_10_seconds(
+    place: Terminal, tracking_server: Server, kernel: Callable[..., Any]
+) -> None:
+    with kernel(place.folder) as running:
+        running.run("%load_ext mlops_nb\n%mlops track loggers")
+        with killed(tracking_server):
+            started = time.monotonic()
+            shown = running.error("%mlops log auc=0.5")
+            assert time.monotonic() - started < 10
+    (line,) = shown.splitlines()
+    assert line.startswith("StoreError: ")
+    assert "; " in line  # and what to do
+
+
+@contextmanager
+def killed(server: Server) -> Iterator[None]:
+    server.stop(signal.SIGKILL)
+    try:
+        yield
+    finally:
+        server.start()
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return str(experiment.experiment_id)
 
 
 def champion(client: MlflowClient) -> int:

@@ -25,6 +25,13 @@ ROOTS = {  # (package, class): the roots of the families translated here
     ("urllib3", "HTTPError"),
 }
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DRIVERS = {  # what SQLAlchemy imports for a URI, and the package that brings it
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "pymysql",
+    "MySQLdb": "mysqlclient",
+    "pyodbc": "pyodbc",
+}
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 MISUSE = (
     "INVALID_PARAMETER_VALUE",
@@ -61,6 +68,11 @@ def mlflow_errors(what: str = "") -> Iterator[None]:
     except MlopsError:
         raise
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in DRIVERS:
+            raise StoreError(
+                f"the database driver {error.name} is not installed",
+                cure=f'type pip install "{DRIVERS[error.name]}"',
+            ) from None
         if not _is_foreign(error):
             raise
         raise _translated(error, what) from error

@@ -1,12 +1,14 @@
 """Plain MLflow calls of the user, sent to the notebook's run.
 
 The open run is deliberately not on MLflow's own stack: there, the user's `start_run` raises
-"already active" and other threads open orphan runs. Instead four names are wrapped:
+"already active" and other threads open orphan runs. Instead these names are wrapped:
 
     fluent._get_or_start_run   every implicit `mlflow.log_*`, in every thread
     mlflow.start_run           the user's own runs become children; autologging's is ours
     mlflow.end_run             autologging may not end ours
     mlflow.active_run          answers ours
+    mlflow.log_metric(s), log_param(s), log_input(s)
+                               announce what they are about to log: it may open the next run
 
 `fluent.active_run` stays as it is, so that autologging still asks `start_run` for its run.
 A transformer's params must not meet the model's under the same names, so they get the class name in
@@ -15,10 +17,11 @@ front. tests/backends/test_mlflow_fluent.py is the contract with MLflow.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import warnings
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mlflow
@@ -33,12 +36,14 @@ if TYPE_CHECKING:
 
 FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 AUTOLOGGING = "mlflow.autologging"
+CONTRIBUTIONS = ("log_metric", "log_metrics", "log_param", "log_params", "log_input", "log_inputs")
 
 
 class Router(Protocol):
     """Who knows which run is open. `None` means: none of ours, do as MLflow does."""
 
     def current_run_id(self) -> str | None: ...
+    def contribute(self, params: Mapping[str, Any]) -> object: ...
     def fit_run_id(self, *, predictor: bool) -> str | None: ...
 
 
@@ -77,6 +82,8 @@ class Redirection:
             (mlflow, "active_run", self._active_run),
         ):
             self._wrap(owner, name, replacement)
+        for name in CONTRIBUTIONS:
+            self._wrap(mlflow, name, self._announced(getattr(mlflow, name)))
         self._wrap_transformer_logging()
         quick = inference(mlflow.models.infer_pip_requirements)
         self._wrap(mlflow.models, "infer_pip_requirements", quick)
@@ -122,6 +129,19 @@ class Redirection:
 
     def _active_run(self) -> Any:
         return self._original("active_run")() or _active(self.router.current_run_id())
+
+    def _announced(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(original)
+
+        @wraps(original)
+        def log(*args: Any, **kwargs: Any) -> Any:
+            if not _stack() and not kwargs.get("run_id") and self.router.current_run_id():
+                given = signature.bind_partial(*args, **kwargs).arguments
+                one = {given["key"]: given.get("value")} if original.__name__ == "log_param" else {}
+                self.router.contribute(given.get("params") or one)
+            return original(*args, **kwargs)
+
+        return log
 
     # -- autologging -----------------------------------------------------------------------
 

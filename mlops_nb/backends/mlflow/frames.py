@@ -12,19 +12,19 @@ from mlops_nb.runs import Comparison, Run
 from mlops_nb.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
-SHOWN_METRICS, SHOWN_PARAMS = 6, 4  # columns of the short view; the frame has all
+FACTS = ["run_id", "name", "experiment", "status", "start_time", "end_time", "datasets", "models"]
+SHOWN_METRICS, SHOWN_PARAMS = 5, 3  # columns of the short view; the frame has all
 
 
 class RunsFrame(pd.DataFrame):
-    """One row a run: run_id, name, experiment, status, start_time, end_time, and by their names
-    metrics.*, params.*, tags.*.
+    """One row a run: run_id, name, experiment, status, start_time, end_time, datasets, models, and
+    by their names metrics.*, params.*, tags.*.
 
-    It is shown short: the first metrics, and the params that differ.
+    It is shown short: the first metrics, and the params that differ. A part of it without these
+    columns is shown as any DataFrame.
     """
-
-    _metadata = ["runs"]  # noqa: RUF012 - pandas' own protocol
 
     @property
     def _constructor(self) -> type[RunsFrame]:
@@ -32,19 +32,13 @@ class RunsFrame(pd.DataFrame):
 
     @classmethod
     def of_runs(cls, runs: Sequence[Run]) -> RunsFrame:
-        frame = cls([_row(run) for run in runs])
-        if frame.empty:
-            frame = cls(
-                columns=["run_id", "name", "experiment", "status", "start_time", "end_time"]
-            )
-        frame.attrs["runs"] = {run.run_id: run for run in runs}
-        return frame
+        return cls([_row(run) for run in runs]) if runs else cls(columns=FACTS)
 
     def best(self, metric: str) -> pd.Series[Any]:
         """The row with the best value: `auc`, `loss`, or with a direction `auc:max`."""
         name, direction = split_direction(metric)
         column = f"metrics.{name}"
-        if column not in self.columns:
+        if column not in self.columns or not self[column].notna().any():
             known = [c.removeprefix("metrics.") for c in self.columns if c.startswith("metrics.")]
             raise UsageError(f"no run here has a metric {name!r}", cure=did_you_mean(name, known))
         values = self[column].astype(float)
@@ -55,23 +49,31 @@ class RunsFrame(pd.DataFrame):
         """The rows' runs side by side."""
         return Comparison(tuple(self._runs()))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        if not self._is_whole():
+            return super().__repr__()
         return self._table().to_text() if len(self) else "no run fits"
 
-    def __repr__(self) -> str:
-        return str(self)
+    def __str__(self) -> str:
+        return repr(self)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        if not self._is_whole():
+            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator, no-any-return]
         return self._table().to_html() if len(self) else "<div>no run fits</div>"
 
+    def _is_whole(self) -> bool:
+        return set(FACTS) <= set(self.columns)
+
     def _runs(self) -> list[Run]:
-        known = self.attrs.get("runs", {})
-        return [known[run_id] for run_id in self.get("run_id", []) if run_id in known]
+        return [_run(row) for row in self.to_dict("records")]
 
     def _table(self) -> Table:
         runs = self._runs()
         comparison = Comparison(runs)
-        metrics = comparison.metrics[:SHOWN_METRICS]
+        # What was measured on training data says least: only where there is nothing else.
+        telling = [name for name in comparison.metrics if not name.startswith("training_")]
+        metrics = (telling or comparison.metrics)[:SHOWN_METRICS]
         params = comparison.differing_params[:SHOWN_PARAMS]
         return Table(
             ("run", "id", "status", "started", "took", *metrics, *params),
@@ -87,14 +89,40 @@ class RunsFrame(pd.DataFrame):
 
 
 def _row(run: Run) -> dict[str, Any]:
+    facts = (
+        run.run_id, run.name, run.experiment, run.status, run.started, run.ended,
+        list(run.datasets), list(run.models),
+    )  # fmt: skip
     return {
-        "run_id": run.run_id,
-        "name": run.name,
-        "experiment": run.experiment,
-        "status": run.status,
-        "start_time": run.started,
-        "end_time": run.ended,
+        **dict(zip(FACTS, facts, strict=True)),
         **{f"metrics.{key}": value for key, value in run.metrics.items()},
         **{f"params.{key}": value for key, value in run.params.items()},
         **{f"tags.{key}": value for key, value in run.tags.items()},
+    }
+
+
+def _run(row: dict[Hashable, Any]) -> Run:
+    """A row back as a run; what other runs have and this one has not stands as a gap."""
+    run_id, name, experiment, status, started, ended, datasets, models = (row[f] for f in FACTS)
+    return Run(
+        run_id=run_id,
+        name=name,
+        experiment=experiment,
+        status=status,
+        started=None if pd.isna(started) else started.to_pydatetime(),
+        ended=None if pd.isna(ended) else ended.to_pydatetime(),
+        datasets=tuple(datasets),
+        models=tuple(models),
+        metrics=_columns(row, "metrics."),
+        params=_columns(row, "params."),
+        tags=_columns(row, "tags."),
+    )
+
+
+def _columns(row: dict[Hashable, Any], prefix: str) -> dict[str, Any]:
+    """The cells of the columns with this prefix that are not gaps."""
+    return {
+        str(name).removeprefix(prefix): value
+        for name, value in row.items()
+        if str(name).startswith(prefix) and not pd.isna(value)
     }

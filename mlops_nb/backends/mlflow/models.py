@@ -7,10 +7,10 @@ written before the alias moves; so it lives where the alias lives, also on a sha
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.backends.mlflow.errors import mlflow_errors
+from mlops_nb.backends.mlflow.runs import global_store
 from mlops_nb.errors import AmbiguousError, NotFoundError, UsageError, did_you_mean
 from mlops_nb.models import ModelVersion, Promotion
 from mlops_nb.runs import PREFIX, Run
@@ -32,7 +32,7 @@ class ModelStore:
     def __init__(self, runs: RunStore) -> None:
         self.runs = runs
 
-    @cached_property
+    @property
     def client(self) -> MlflowClient:
         return self.runs.client
 
@@ -49,7 +49,7 @@ class ModelStore:
             f"{PREFIX}commit": run.tags.get("mlflow.source.git.commit", ""),
             f"{PREFIX}datasets": ",".join(run.datasets),
         }
-        with mlflow_errors(f"registering {name}"):
+        with mlflow_errors(f"registering {name}"), global_store(self.runs.settings):
             self._ensure_model(name)
             version = self.client.create_model_version(
                 name,

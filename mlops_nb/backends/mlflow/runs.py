@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.backends.mlflow.errors import mlflow_errors
+from mlops_nb.backends.mlflow.reach import check_answers
 from mlops_nb.backends.mlflow.store import ensure_store
 from mlops_nb.errors import AmbiguousError, NotFoundError, UsageError, did_you_mean
+from mlops_nb.redaction import redact_text, redact_value
 from mlops_nb.references import RunReference, split_direction
 from mlops_nb.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mlflow import MlflowClient
 
@@ -37,9 +41,14 @@ class RunStore:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    @cached_property
+    @property
     def client(self) -> MlflowClient:
-        """MLflow's client on this workspace's store, which is made ready first."""
+        """MLflow's client on this workspace's store, made ready; said at once if it is gone."""
+        check_answers(self.settings.tracking)
+        return self._client
+
+    @cached_property
+    def _client(self) -> MlflowClient:
         ensure_store(self.settings)
         with mlflow_errors("opening the tracking store"):
             from mlflow import MlflowClient
@@ -60,7 +69,8 @@ class RunStore:
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        entries = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in params.items()]
+        texts = {key: redact_value(key, str(value)) for key, value in params.items()}
+        entries = [Param(key, text[:PARAM_LENGTH]) for key, text in texts.items()]
         with mlflow_errors("logging params"):
             for start in range(0, len(entries), 100):
                 self.client.log_batch(run_id, params=entries[start : start + 100])
@@ -84,7 +94,7 @@ class RunStore:
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         with mlflow_errors(f"storing {path}"):
-            self.client.log_text(run_id, text, path)
+            self.client.log_text(run_id, redact_text(text), path)
 
     def log_file(self, run_id: str, file: str, folder: str) -> None:
         with mlflow_errors(f"storing {file}"):
@@ -246,12 +256,13 @@ class RunStore:
         return str(found.experiment_id)
 
     def _artifact_location(self, name: str) -> str | None:
-        """Beside the embedded store, wherever the kernel's current folder is."""
-        database = self.settings.embedded
-        if database is None:
+        """Beside a database of ours, wherever the kernel's current folder is; a server knows."""
+        if self.settings.tracking.startswith(("http://", "https://", "databricks")):
             return None
+        database = self.settings.embedded
+        place = database.parent if database else self.settings.root
         folder = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "experiment"
-        return str(database.parent / "mlruns" / folder)
+        return str(place / "mlruns" / folder)
 
     def _next_name(self, experiment_id: str, stem: str) -> str:
         """`stem` and the number after the highest among the newest runs of the experiment."""
@@ -261,6 +272,27 @@ class RunStore:
         pattern = re.compile(re.escape(stem) + r"(\d+)")
         numbers = [int(m[1]) for run in page if (m := pattern.fullmatch(run.info.run_name or ""))]
         return f"{stem}{max(numbers, default=0) + 1:02d}"
+
+
+@contextmanager
+def global_store(settings: Settings) -> Iterator[None]:
+    """MLflow resolves `models:/…` in the store of the process, whatever its client was told."""
+    import mlflow
+
+    # What MLflow is told it writes into these too, and reads from them where it was told nothing.
+    variables = {
+        name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    }
+    mlflow.set_tracking_uri(settings.tracking)
+    mlflow.set_registry_uri(settings.registry)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            os.environ |= {name: value} if value is not None else {}
 
 
 def _pages(method: Any) -> Iterable[Any]:
@@ -303,7 +335,11 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 
 def _cut(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: str(value)[:TAG_LENGTH] for key, value in tags.items() if value is not None}
+    return {
+        key: redact_value(key, str(value))[:TAG_LENGTH]
+        for key, value in tags.items()
+        if value is not None
+    }
 
 
 def _equals(field: str, value: str) -> str:
