@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "_mlops_nb"
 SEARCHES = 20  # cells after which a notebook without evidence stays unknown
-PARAMETERS = {"parameters", "injected-parameters"}
 INJECTED = "# Parameters"  # papermill's first line of the cell it injects
 
 
@@ -64,8 +63,10 @@ class Shell:
     def upstream(self, cell: ExecutedCell) -> list[ExecutedCell]:
         """The executed cells that `cell`, the newest, takes its names from."""
         pieces = [_names(each.source) for each in self.cells]
-        target = next(i for i in reversed(range(len(pieces))) if self.cells[i].key == cell.key)
-        return [self.cells[position] for position in sorted(upstream(pieces, target))]
+        target = next(
+            i for i in reversed(range(len(pieces))) if self.cells[i].number == cell.number
+        )
+        return [kept(self.cells[position]) for position in sorted(upstream(pieces, target))]
 
     def execute_body(self, source: str) -> Any:
         """Run a cell's body in the notebook's namespace; the value of a last expression.
@@ -116,7 +117,7 @@ class Shell:
             self._publish_parameters()
         cell = ExecutedCell(
             number=len(self._history) or self.shell.execution_count,
-            source=redacted(source),
+            source=source,
             cell_id=info.cell_id or self._request_metadata().get("cellId"),
             tags=self._tags_of(source),
             started=time.time(),
@@ -124,7 +125,7 @@ class Shell:
         self.cells.append(cell)
         if self._listener is not None:
             with self._listener.guard("noting a cell"):
-                self._listener.cell_started(cell)
+                self._listener.cell_started(kept(cell))
 
     def _post_run_cell(self, result: Any) -> None:
         if not self.cells or self.cells[-1].duration is not None:
@@ -134,16 +135,14 @@ class Shell:
             self.cells[-1],
             number=result.execution_count or self.cells[-1].number,
             duration=time.time() - self.cells[-1].started,
-            error=redacted(f"{type(error).__name__}: {error}")[:2000]
-            if error is not None
-            else None,
+            error=f"{type(error).__name__}: {error}"[:2000] if error is not None else None,
         )
         self.cells[-1] = cell
         if error is None:
             self._remember_parameters(cell)
         if self._listener is not None:
             with self._listener.guard("noting a cell"):
-                self._listener.cell_ended(cell, error, _formatted(error))
+                self._listener.cell_ended(kept(cell), error, _formatted(error))
 
     def _before_loading(self) -> None:
         """The cell that loads us began before we could hear of it."""
@@ -151,7 +150,7 @@ class Shell:
             self.cells.append(
                 ExecutedCell(
                     number=len(self._history) - 1,
-                    source=redacted(self._history[-1]),
+                    source=self._history[-1],
                     cell_id=self._request_metadata().get("cellId"),
                     started=time.time(),
                 )
@@ -176,7 +175,7 @@ class Shell:
         return source.startswith(INJECTED) or "parameters" in self._tags_of(source)
 
     def _remember_parameters(self, cell: ExecutedCell) -> None:
-        if PARAMETERS & {*cell.tags} or self._is_parameters(cell.source):
+        if self._is_parameters(cell.source):
             defined = names_of(python_of(cell.source)).defined
             self._parameter_names |= {name for name in defined if not name.startswith("_")}
 
@@ -244,12 +243,18 @@ def _names(source: str) -> Names | None:
         return None
 
 
+def kept(cell: ExecutedCell) -> ExecutedCell:
+    """The cell as it may leave this process: without secrets."""
+    return replace(
+        cell, source=_redacted(cell.source), error=_redacted(cell.error) if cell.error else None
+    )
+
+
 @lru_cache(maxsize=1000)
-def redacted(source: str) -> str:
-    """A cell's text as it may be kept. The patterns are compiled at the first cell, not before."""
+def _redacted(text: str) -> str:
     from mlops_nb.redaction import redact_text
 
-    return redact_text(source)
+    return redact_text(text)
 
 
 def _path_of_parent() -> str | None:
@@ -281,7 +286,7 @@ def _has_all(path: Path, sources: Iterable[str]) -> bool:
     notebook = _read(path)
     if notebook is None:
         return False
-    return set(sources) <= {redacted(cell.source).strip() for cell in notebook.code_cells}
+    return set(sources) <= {cell.source.strip() for cell in notebook.code_cells}
 
 
 def _is_plain(value: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb.backends import git
-from mlops_nb.backends.ipython import Listener, Shell, attached_shell
+from mlops_nb.backends.ipython import Listener, Shell, attached_shell, kept
 from mlops_nb.runs import PREFIX, ExecutedCell
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class Session:
         return self.shell.upstream(cell) if self.shell else ()
 
     def cells(self) -> Sequence[ExecutedCell]:
-        return self.shell.cells if self.shell else ()
+        """The executed cells, as they may be kept."""
+        return [kept(cell) for cell in self.shell.cells] if self.shell else ()
 
     def offer_store(self, settings: Settings) -> None:
         """Let plain MLflow calls, from any folder, meet the workspace's store."""
