@@ -15,11 +15,12 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors import UsageError
+from mlops_nb.errors import StoreError, UsageError
 from mlops_nb.handles import OpenRun, failures_warned, is_clean_exit
 from mlops_nb.journal import Journal
 from mlops_nb.runs import (
@@ -233,8 +234,10 @@ class Tracker:
                 and "raises-exception" not in cell.tags
                 and not is_clean_exit(error)
             ):
-                self._fail(run, error, cell=cell.label, traceback=traceback)
                 run.failed_in = cell.key
+                # The cell has just said that the store is gone: once is enough.
+                with suppress(StoreError) if isinstance(error, StoreError) else nullcontext():
+                    self._fail(run, error, cell=cell.label, traceback=traceback)
             elif error is None and run.failed_in == cell.key:
                 run.failed_in, run.status = None, "FINISHED"
                 self.runs.reopen(run.run_id)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlops_nb.backends.mlflow import reach, store
+from mlops_nb.backends.mlflow import store
 from mlops_nb.backends.mlflow.errors import mlflow_errors
 from mlops_nb.backends.mlflow.inspection import inspect_store, installed_schema
 from mlops_nb.backends.mlflow.store import ensure_store, repair_moved
@@ -776,7 +776,6 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(
         port = server.getsockname()[1]
         settings = settings_of(root, MLFLOW_TRACKING_URI=f"http://me:secret@127.0.0.1:{port}")
         ensure_store(settings)
-    reach._answered.clear()
     line = refusal(settings)
     assert f"tracking server http://127.0.0.1:{port} does not answer; start it, or unset" in line
     assert "secret" not in line and list(root.iterdir()) == []

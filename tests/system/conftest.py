@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
     from playwright.sync_api import Browser, Page
 
+RUNUSER = shutil.which("runuser") or "/usr/sbin/runuser"  # not on every user's path
 FOREIGN = ("MLFLOW_", "_MLFLOW_", "MLOPS_NB_", "JPY_", "JUPYTER", "GIT_", "PG")
 PATIENCE = 120.0  # seconds for a server to answer, a cell to end
 SHOTS = os.environ.get("MLOPS_NB_SHOTS")  # read now: tests run without the variable
@@ -317,7 +318,7 @@ class Postgresql:
     def _run(self, program: str, *words: str) -> None:
         command = [str(self.binaries / program), *words]
         if self.user:
-            command = ["runuser", "-u", self.user, "--", *command]
+            command = [RUNUSER, "-u", self.user, "--", *command]
         done = subprocess.run(
             command,
             cwd=self.folder,

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from urllib.parse import urlsplit
 
 from mlops_nb.errors import StoreError
 
 PATIENCE = 2.0  # seconds for one attempt
-FRESH = 1.0  # seconds that an answer holds
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-
-_answered: dict[str, float] = {}
 
 
 def check_answers(uri: str) -> None:
@@ -28,7 +24,7 @@ def check_answers(uri: str) -> None:
     """
     parts = urlsplit(uri)
     scheme = parts.scheme.partition("+")[0]
-    if scheme not in PORTS or not parts.hostname or _is_fresh(uri):
+    if scheme not in PORTS or not parts.hostname:
         return
     if scheme.startswith("http") and any(os.environ.get(name) for name in PROXIES):
         return
@@ -37,11 +33,6 @@ def check_answers(uri: str) -> None:
         socket.create_connection(address, timeout=PATIENCE).close()
     except (OSError, ValueError):
         raise _silence(scheme, parts.netloc) from None
-    _answered[uri] = time.monotonic()
-
-
-def _is_fresh(uri: str) -> bool:
-    return time.monotonic() - _answered.get(uri, -FRESH) < FRESH
 
 
 def _silence(scheme: str, address: str) -> StoreError:
