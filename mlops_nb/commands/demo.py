@@ -41,6 +41,8 @@ def demo(caller: Caller, folder: Path, lab: bool) -> None:
         raise UsageError(
             "the demo runs in a terminal", cure="type mlops demo there, or open examples/tour.ipynb"
         )
+    if lab and (folder / "tour.ipynb").is_file():
+        return _open_lab(folder)  # played before
     flights = _flights()
     _make_folder(folder)
     started = time.monotonic()
@@ -54,6 +56,7 @@ def demo(caller: Caller, folder: Path, lab: bool) -> None:
     _say("    jupyter lab tour.ipynb          # the same chain by hand; or: mlops demo --lab")
     if lab:
         _open_lab(folder)
+    return None
 
 
 class _Tour:
@@ -167,7 +170,8 @@ def _kill_in_training(path: Path) -> None:
 def _open_lab(folder: Path) -> None:
     if find_spec("jupyterlab") is None:
         raise UsageError("JupyterLab is not installed", cure='type pip install "mlops-nb[demo]"')
-    subprocess.call([sys.executable, "-m", "jupyterlab", "tour.ipynb"], cwd=folder)
+    as_root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    subprocess.call([sys.executable, "-m", "jupyterlab", "tour.ipynb", *as_root], cwd=folder)
 
 
 @contextmanager
