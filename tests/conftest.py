@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from mlops_nb import api
 from mlops_nb.backends.session import Session
@@ -51,3 +53,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "mlops.toml").touch()
     monkeypatch.chdir(place)
     return place
+
+
+@pytest.fixture
+def ipython(folder: Path) -> Iterator[InteractiveShell]:
+    """A real IPython shell in the folder, gone after the test."""
+    main = sys.modules["__main__"]
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    yield InteractiveShell.instance(config=config)
+    Session.current().detach()
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main
+
+
+@pytest.fixture
+def shell(ipython: InteractiveShell) -> InteractiveShell:
+    """The shell with the extension loaded."""
+    ipython.run_cell("%load_ext mlops_nb", store_history=True)
+    return ipython

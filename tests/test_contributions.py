@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from sklearn.linear_model import LogisticRegression
-from traitlets.config import Config
 
 import mlops_nb as mlops
-from mlops_nb.backends.session import Session
 from mlops_nb.contributions import Contributions
 from mlops_nb.runs import ExecutedCell, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
 
 SETUP = "import mlops_nb as mlops\nimport mlflow\nimport pandas as pd\n%mlops track flights"
 DATA = "%mlops data add frame small\nrows = mlops.load_data('small')"
@@ -28,18 +25,11 @@ model = LogisticRegression(max_iter={n}, C=rate).fit(rows[['a']], rows['b'])
 
 
 @pytest.fixture
-def shell(folder: Path) -> Iterator[Any]:
-    main = sys.modules["__main__"]
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell.run_cell("%load_ext mlops_nb", store_history=True)
+def shell(shell: InteractiveShell) -> InteractiveShell:
+    """The shell of the suite, tracked, with a frame."""
     run(shell, "setup", SETUP)
     run(shell, "frame", "frame = pd.DataFrame({'a': range(20), 'b': [0, 1] * 10})")
-    yield shell
-    Session.current().detach()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
+    return shell
 
 
 def run(shell: InteractiveShell, cell_id: str, source: str) -> None:

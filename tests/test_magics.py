@@ -12,18 +12,16 @@ import mlflow
 import nbformat
 import pandas as pd
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import mlops_nb as mlops
-from mlops_nb.backends.session import Session
 from mlops_nb.commands import group
 from mlops_nb.errors import UsageError
 from mlops_nb.magics import _offer_store, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
 
 PLAIN = """
 from IPython.core.interactiveshell import InteractiveShell
@@ -34,21 +32,6 @@ with mlflow.start_run(run_name="mine"):
     mlflow.log_metric("auc", 1)
     mlflow.log_text("x", "a.txt")
 """
-
-
-@pytest.fixture
-def shell(folder: Path) -> Iterator[Any]:
-    """A real IPython shell with the extension loaded."""
-    main = sys.modules["__main__"]
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    shell = InteractiveShell.instance(config=config)
-    shell.run_cell("%load_ext mlops_nb", store_history=True)
-    yield shell
-    Session.current().detach()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
 
 
 def run_cell(shell: InteractiveShell, source: str) -> Any:

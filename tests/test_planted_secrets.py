@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import mlops_nb as mlops
-from mlops_nb.backends.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
 
 # Put together here, so that no scanner finds them in the repository.
 GITHUB = "gh" + "p_" + "Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4zAb3d"
@@ -34,19 +31,12 @@ CELLS = (
 
 
 @pytest.fixture
-def executed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def executed(folder: Path, monkeypatch: pytest.MonkeyPatch, ipython: InteractiveShell) -> Path:
     """The folder after all cells have run, the last of them with an exception."""
     monkeypatch.setenv("SERVICE_SECRET", ENVIRONMENT)
-    main = sys.modules["__main__"]
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
     for cell in CELLS:
-        shell.run_cell(cell, store_history=True)
-    yield folder
-    Session.current().detach()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
+        ipython.run_cell(cell, store_history=True)
+    return folder
 
 
 def test_no_planted_secret_is_in_any_file_while_the_run_is_open(executed: Path) -> None:

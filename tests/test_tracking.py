@@ -15,12 +15,10 @@ import mlflow
 import nbformat
 import numpy as np
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
-from traitlets.config import Config
 
 import mlops_nb as mlops
 from mlops_nb import api
@@ -32,21 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from IPython.core.interactiveshell import InteractiveShell
+
 X, y = make_classification(60, 5, random_state=0)
-
-
-@pytest.fixture
-def shell(folder: Path) -> Iterator[Any]:
-    """A real IPython shell with the extension loaded."""
-    main = sys.modules["__main__"]
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell.run_cell("%load_ext mlops_nb", store_history=True)
-    yield shell
-    Session.current().detach()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
 
 
 def run_cell(shell: InteractiveShell, source: str, cell_id: str | None = None) -> Any:

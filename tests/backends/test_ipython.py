@@ -2,22 +2,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from mlops_nb.backends.ipython import Shell, attached_shell
-from mlops_nb.backends.session import Session
 from mlops_nb.errors import StoreError, UsageError
 from mlops_nb.tracking import failures_warned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -39,17 +35,6 @@ class Recorder:
 
     def guard(self, what: Any) -> Any:
         return failures_warned(what)
-
-
-@pytest.fixture
-def ipython(folder: Path) -> Iterator[Any]:
-    main = sys.modules["__main__"]
-    config = Config()
-    config.HistoryManager.enabled = False
-    yield InteractiveShell.instance(config=config)
-    Session.current().detach()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
 
 
 @pytest.fixture
