@@ -34,7 +34,7 @@ class MlopsError(Exception):
     def __init__(self, problem: str, *, cure: str = "") -> None:
         self.problem = problem
         self.cure = cure
-        super().__init__(f"{problem}; {cure}" if cure else problem)
+        super().__init__(_one_line(f"{problem}; {cure}" if cure else problem))
 
     def _render_traceback_(self) -> list[str]:
         """One line in a notebook instead of a traceback (IPython's protocol)."""
@@ -83,6 +83,11 @@ class StoreError(MlopsError):
     """A store (MLflow's, ours, or the disk below) cannot be read, written or reached."""
 
     exit_code = 5
+
+
+def _one_line(text: str) -> str:
+    """Line ends and control characters of what was typed, made visible."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -16,6 +17,11 @@ from mlops_nb.backends.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# The gate asks the same questions each time; at home the property tests go on exploring.
+settings.register_profile("gate", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("gate")
 
 FOREIGN = ("MLFLOW_", "_MLFLOW_", "MLOPS_NB_", "JPY_", "CI", "GIT_")
 

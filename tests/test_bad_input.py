@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import mlops_nb as mlops
 from mlops_nb import api
@@ -74,6 +74,8 @@ words = st.lists(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(verbs, words)
+@example("data", ["\n"])
+@example("show", ["\x1b[31m\r"])
 def test_whatever_is_typed_is_answered_or_refused_in_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], verb: Any, rest: Any
 ) -> None:
