@@ -117,13 +117,6 @@ def file_errors(path: Path, *, outcome: str = "", cure: str = "") -> Iterator[No
         raise _translated(error, path, f", {outcome}" if outcome else "", cure) from error
 
 
-def current_umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _translated(error: OSError, path: Path, outcome: str, cure: str) -> StoreError:
     where = error.filename or path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlops_nb.errors import StoreError
-from mlops_nb.files import current_umask, file_errors, locked, try_lock, write_atomically
+from mlops_nb.files import file_errors, locked, try_lock, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,9 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
 
 def test_a_replaced_file_is_readable_by_whom_the_umask_lets(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", "x")
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~current_umask()
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
 
 
 def test_a_failing_write_keeps_the_old_file_and_leaves_nothing_beside_it(
